@@ -1,0 +1,54 @@
+use std::{borrow::Cow, time::Duration};
+
+use http::StatusCode;
+
+/// An upstream's failure that became known before anything was sent to the caller.
+///
+/// It rides in the extensions of an `Ok` response. A layer that knows the upstreams may fail over
+/// on it or map it; without one it is rendered as it stands. The texts are the upstream's: they
+/// must not name its keys, hosts or deployments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UpstreamFault {
+    /// The HTTP status that fits.
+    pub status: StatusCode,
+    /// OpenAI's `type`.
+    pub error_type: Cow<'static, str>,
+    /// OpenAI's `code`.
+    pub code: Option<Cow<'static, str>>,
+    /// OpenAI's `param`.
+    pub param: Option<Cow<'static, str>>,
+    /// OpenAI's `message`.
+    pub message: Cow<'static, str>,
+    /// When the upstream said to come back.
+    pub retry_after: Option<Duration>,
+    /// Whether a client should try again, where the status alone would mislead it.
+    pub should_retry: Option<bool>,
+}
+
+impl UpstreamFault {
+    /// A fault of this status, type and message; the rest unknown.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        error_type: impl Into<Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            error_type: error_type.into(),
+            code: None,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+            should_retry: None,
+        }
+    }
+
+    /// Sets OpenAI's `code`.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+}

@@ -1,0 +1,86 @@
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::Fact;
+
+/// The tokens that a call really took, as the upstream reports them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of all outputs.
+    pub completion_tokens: u64,
+    /// What the call is charged: the reported total, or the sum.
+    pub total_tokens: u64,
+}
+
+impl Usage {
+    /// Usage of this many prompt and output tokens; the total is their sum.
+    #[must_use]
+    pub const fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens.saturating_add(completion_tokens),
+        }
+    }
+
+    /// Replaces the total, for upstreams whose total is more than the sum.
+    #[must_use]
+    pub const fn with_total_tokens(mut self, total_tokens: u64) -> Self {
+        self.total_tokens = total_tokens;
+        self
+    }
+}
+
+/// Where a call's usage is put once it is known, long after the head of the answer has gone.
+///
+/// Made by the layer that wants to know (`BudgetLayer`), filled by whoever finds out: `SseLayer`,
+/// a reader of JSON answers, or your own handler. Clones share the slot.
+#[derive(Clone, Debug, Default)]
+pub struct UsageSlot(Arc<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    usage: Mutex<Option<Usage>>,
+    output_bytes: AtomicU64,
+}
+
+impl UsageSlot {
+    /// An empty slot.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Records the usage that the upstream reports; a later report replaces an earlier one.
+    pub fn record(&self, usage: Usage) {
+        *self.0.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// Counts output text that was passed on, so that a call whose usage never comes is charged
+    /// for what its caller got.
+    pub fn add_output_bytes(&self, bytes: u64) {
+        self.0.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The usage last recorded.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        *self.0.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes of output text passed on so far.
+    #[must_use]
+    pub fn output_bytes(&self) -> u64 {
+        self.0.output_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Fact for UsageSlot {
+    const NAME: &'static str = "UsageSlot";
+    const WRITTEN_BY: &'static str = "BudgetLayer";
+}
