@@ -70,17 +70,14 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut kind = self.project().kind;
-        if let KindProj::Shared { body } = kind.as_mut().project() {
-            let pieces = body.close();
-            kind.set(Kind::Pieces { pieces });
-        }
-        match kind.project() {
-            KindProj::Pieces { pieces } => {
-                Poll::Ready(pieces.pop_front().map(|p| Ok(Frame::data(p))))
-            }
-            KindProj::Streaming { body } => body.poll_frame(cx),
-            KindProj::Shared { .. } => unreachable!("a shared body was just cut into pieces"),
-        }
+        let mut pieces = match kind.as_mut().project() {
+            KindProj::Pieces { pieces } => return Poll::Ready(next(pieces)),
+            KindProj::Streaming { body } => return body.poll_frame(cx),
+            KindProj::Shared { body } => body.close(),
+        };
+        let first = next(&mut pieces);
+        kind.set(Kind::Pieces { pieces });
+        Poll::Ready(first)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -101,6 +98,10 @@ where
             Kind::Streaming { body } => body.size_hint(),
         }
     }
+}
+
+fn next<E>(pieces: &mut VecDeque<Bytes>) -> Option<Result<Frame<Bytes>, E>> {
+    pieces.pop_front().map(|piece| Ok(Frame::data(piece)))
 }
 
 impl<B> fmt::Debug for RequestBody<B> {

@@ -303,6 +303,7 @@ mod tests {
 
     /// Finds the members of a flat object whose values hold no commas, colons or quotes of their
     /// own making.
+    #[allow(clippy::string_slice, reason = "the tests' objects are ASCII")]
     fn flat(json: &str) -> SharedBody {
         let mut members = Vec::new();
         let mut start = json.find('"');

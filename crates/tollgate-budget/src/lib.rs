@@ -1,0 +1,1 @@
+//! A tower layer that budgets requests and tokens for each workspace and model

@@ -1,0 +1,1 @@
+//! A tower layer that allows, resolves and lists models

@@ -1,0 +1,1 @@
+//! A tower layer that re-frames server-sent events, and the framer it stands on

@@ -1,0 +1,1 @@
+//! Bounds and estimates of the prompt tokens of a chat completion

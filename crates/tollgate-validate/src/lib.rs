@@ -1,0 +1,1 @@
+//! A tower layer that reads an OpenAI chat completion request once and checks it

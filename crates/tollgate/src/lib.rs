@@ -1,0 +1,1 @@
+//! Composable tower layers for an OpenAI-compatible LLM gateway

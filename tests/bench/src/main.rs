@@ -1,0 +1,2 @@
+//! The gateway measured beside a bare hyper proxy.
+fn main() {}
