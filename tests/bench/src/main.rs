@@ -1,2 +1,79 @@
-//! The gateway measured beside a bare hyper proxy.
-fn main() {}
+//! The whole gateway beside a bare hyper proxy, in one interleaved run.
+//!
+//! ```console
+//! $ cargo build --release -p gateway -p tollgate-bench
+//! $ target/release/tollgate-bench target/release/gateway
+//! ```
+//!
+//! One upstream answers both; load, upstream, proxy and gateway are four processes on loopback.
+//! Each round sends the same calls through the proxy and through the gateway, in turn first, so
+//! that drift of the machine meets both. Printed are medians over the rounds, and ratios: only
+//! these may be compared between machines.
+
+mod load;
+mod process;
+mod proxy;
+mod report;
+mod upstream;
+
+use std::{env, error::Error, net::SocketAddr, path::Path, time::Duration};
+
+use load::{Call, Round};
+use process::Server;
+use report::Report;
+
+const ROUNDS: usize = 15;
+const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = env::args().skip(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    match args.next().as_deref() {
+        Some("upstream") => runtime.block_on(upstream::serve()),
+        Some("proxy") => {
+            let target: SocketAddr = args
+                .next()
+                .ok_or("proxy needs the upstream's address")?
+                .parse()?;
+            runtime.block_on(proxy::serve(target))
+        }
+        Some(gateway) => runtime.block_on(async {
+            tokio::time::timeout(TIME_LIMIT, compare(Path::new(gateway))).await?
+        }),
+        None => Err("usage: tollgate-bench PATH-OF-THE-GATEWAY".into()),
+    }
+}
+
+async fn compare(gateway: &Path) -> Result<(), Box<dyn Error>> {
+    let this = env::current_exe()?;
+    let upstream = Server::start(&this, &["upstream"]).await?;
+    let proxy = Server::start(&this, &["proxy", &upstream.address.to_string()]).await?;
+    let config = process::ConfigFile::for_upstream(upstream.address)?;
+    let gateway = Server::start(gateway, &["--config", config.path()]).await?;
+
+    for (name, call, calls) in [
+        ("1 KB call, JSON", Call::Json, 1_000),
+        ("1 KB call, 200 events", Call::Stream, 100),
+    ] {
+        let mut report = Report::new(name);
+        for server in [&proxy, &gateway] {
+            load::run(server, call, calls).await?;
+        }
+        for round in 0..ROUNDS {
+            let (bare, full): (Round, Round);
+            if round % 2 == 0 {
+                bare = load::run(&proxy, call, calls).await?;
+                full = load::run(&gateway, call, calls).await?;
+            } else {
+                full = load::run(&gateway, call, calls).await?;
+                bare = load::run(&proxy, call, calls).await?;
+            }
+            report.add(bare, full);
+        }
+        println!("{report}");
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The baseline: hyper's server, hyper-util's pooled client, and nothing between them but the
+//! change of address.
+
+use std::{error::Error, io, net::SocketAddr};
+
+use hyper::{Request, Uri, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use tokio::net::TcpListener;
+
+pub(crate) async fn serve(target: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client: Client<_, Incoming> = Client::builder(TokioExecutor::new()).build(connector);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let client = client.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|mut request: Request<Incoming>| {
+                let path = request
+                    .uri()
+                    .path_and_query()
+                    .map_or("/", |path| path.as_str());
+                let uri = format!("http://{target}{path}").parse::<Uri>();
+                let client = client.clone();
+                async move {
+                    *request.uri_mut() = uri.map_err(io::Error::other)?;
+                    client.request(request).await.map_err(io::Error::other)
+                }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                eprintln!("proxy: {error}");
+            }
+        });
+    }
+}
