@@ -9,11 +9,24 @@ use crate::{ChatRequest, Model, TokenInputs};
 pub trait TokenCounter {
     /// Bounds and an estimate of the prompt's tokens for this model.
     fn bounds(&self, request: &ChatRequest, model: &Model) -> TokenBounds;
+
+    /// The closest that this counter comes to the true number, for a decision that the bounds
+    /// leave open; exact if `lower == upper`.
+    ///
+    /// It may cost far more than [`bounds`](Self::bounds), up to a cap that the implementation
+    /// documents. By default it is the bounds.
+    fn count(&self, request: &ChatRequest, model: &Model) -> TokenBounds {
+        self.bounds(request, model)
+    }
 }
 
 impl<C: TokenCounter + ?Sized> TokenCounter for Arc<C> {
     fn bounds(&self, request: &ChatRequest, model: &Model) -> TokenBounds {
         (**self).bounds(request, model)
+    }
+
+    fn count(&self, request: &ChatRequest, model: &Model) -> TokenBounds {
+        (**self).count(request, model)
     }
 }
 

@@ -312,6 +312,8 @@ pub enum InputKind {
     Schema,
     /// A tool call of an earlier answer: its name or arguments.
     ToolCall,
+    /// The value of `tool_choice` or `function_call`, as raw JSON.
+    ToolChoice,
 }
 
 /// One image of a prompt.
