@@ -16,7 +16,7 @@ pub use chat::{
 pub use cost::Cost;
 pub use identity::{Region, RequestId, Workspace};
 pub use model::{Feature, Features, Model};
-pub use upstream::UpstreamFault;
+pub use upstream::{AttemptSettings, UpstreamFault};
 pub use usage::{Usage, UsageSlot};
 
 use crate::Rejection;

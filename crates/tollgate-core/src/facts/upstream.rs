@@ -2,6 +2,8 @@ use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
 
+use super::Fact;
+
 /// An upstream's failure that became known before anything was sent to the caller.
 ///
 /// It rides in the extensions of an `Ok` response. A layer that knows the upstreams may fail over
@@ -51,4 +53,53 @@ impl UpstreamFault {
         self.code = Some(code.into());
         self
     }
+}
+
+/// What the configuration of an upstream says about the answers of one attempt.
+///
+/// Written by `UpstreamLayer` into each attempt's extensions, and read by the layers inside, above
+/// all `SseLayer`, whose own settings hold where it is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AttemptSettings {
+    /// Whether streams are asked for their usage; some servers refuse `stream_options`.
+    pub ask_usage: bool,
+    /// The longest silence between two pieces of an answer; `None` leaves it to the layer.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl AttemptSettings {
+    /// Asks for usage, and leaves the silence to the layer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            ask_usage: true,
+            idle_timeout: None,
+        }
+    }
+
+    /// Sets whether streams are asked for their usage.
+    #[must_use]
+    pub const fn ask_usage(mut self, ask: bool) -> Self {
+        self.ask_usage = ask;
+        self
+    }
+
+    /// Sets the longest silence between two pieces of an answer.
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+}
+
+impl Default for AttemptSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fact for AttemptSettings {
+    const NAME: &'static str = "AttemptSettings";
+    const WRITTEN_BY: &'static str = "UpstreamLayer";
 }

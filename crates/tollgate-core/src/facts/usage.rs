@@ -46,6 +46,7 @@ pub struct UsageSlot(Arc<Slot>);
 #[derive(Debug, Default)]
 struct Slot {
     usage: Mutex<Option<Usage>>,
+    output_pieces: AtomicU64,
     output_bytes: AtomicU64,
 }
 
@@ -61,9 +62,10 @@ impl UsageSlot {
         *self.0.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
     }
 
-    /// Counts output text that was passed on, so that a call whose usage never comes is charged
-    /// for what its caller got.
-    pub fn add_output_bytes(&self, bytes: u64) {
+    /// Counts output that was passed on, so that a call whose usage never comes is charged for what
+    /// its caller got: pieces that hold a token at least each, and the bytes of their text.
+    pub fn add_output(&self, pieces: u64, bytes: u64) {
+        self.0.output_pieces.fetch_add(pieces, Ordering::Relaxed);
         self.0.output_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -71,6 +73,12 @@ impl UsageSlot {
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         *self.0.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pieces of output passed on so far, such as the deltas of a stream.
+    #[must_use]
+    pub fn output_pieces(&self) -> u64 {
+        self.0.output_pieces.load(Ordering::Relaxed)
     }
 
     /// The bytes of output text passed on so far.
