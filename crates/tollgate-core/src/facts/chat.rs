@@ -216,6 +216,13 @@ impl ChatRequestBuilder {
         self
     }
 
+    /// Makes room for this many texts and images that are still to come.
+    pub fn reserve(mut self, texts: usize, images: usize) -> Self {
+        self.inputs.texts.reserve_exact(texts);
+        self.inputs.images.reserve_exact(images);
+        self
+    }
+
     /// The finished facts.
     #[must_use]
     pub fn build(self) -> ChatRequest {
