@@ -186,7 +186,8 @@ impl ChatRequestBuilder {
         self
     }
 
-    /// Adds text of the prompt. `escaped`: it is the inside of a JSON string, escapes and all.
+    /// Adds text of the prompt. `escaped`: it is the inside of a JSON string, in which there may be
+    /// escapes.
     pub fn text(mut self, kind: InputKind, text: impl Into<Bytes>, escaped: bool) -> Self {
         let text = text.into();
         let bytes = text.len() as u64;
@@ -306,18 +307,22 @@ pub struct TokenInput {
 }
 
 /// What a text is to the model.
+///
+/// The texts of a message stand between its [`message`](ChatRequestBuilder::message) and the next,
+/// in the order of the body. JSON is passed as it stands, with `escaped` false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InputKind {
-    /// Text of a message.
+    /// Text of a message: its content or the text of one of its parts, refusals included.
     Content,
     /// The name of a message's author.
     Name,
     /// The role of a message.
     Role,
-    /// A tool, a function or a response format, as raw JSON.
+    /// One element of `tools` or of `functions`, or the value of `response_format`, as raw JSON.
     Schema,
-    /// A tool call of an earlier answer: its name or arguments.
+    /// Half of a call in an earlier answer, of `tool_calls` or of `function_call`: each has two
+    /// texts, the function's name and the arguments. Ids are not texts of the prompt.
     ToolCall,
     /// The value of `tool_choice` or `function_call`, as raw JSON.
     ToolChoice,
