@@ -1,0 +1,66 @@
+/// What an error of the inner service says about an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The connection broke before the head of an answer came. The upstream may have begun to
+    /// work on the call.
+    BeforeHead,
+    /// There was no connection: the upstream knows nothing of the call.
+    Connect,
+    /// Anything else, for instance a request body that failed: trying again would not help.
+    Other,
+}
+
+/// Says what an error of the inner service means. Any `Fn(&E) -> Fault` will do.
+///
+/// [`Unclassified`], the default, takes every error for [`Fault::Other`]: without a classifier
+/// nothing is tried again after an error.
+pub trait Classify<E> {
+    /// The meaning of this error.
+    fn classify(&self, error: &E) -> Fault;
+}
+
+impl<F, E> Classify<E> for F
+where
+    F: Fn(&E) -> Fault,
+{
+    fn classify(&self, error: &E) -> Fault {
+        self(error)
+    }
+}
+
+/// Knows nothing about errors.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Unclassified;
+
+impl<E> Classify<E> for Unclassified {
+    fn classify(&self, _error: &E) -> Fault {
+        Fault::Other
+    }
+}
+
+/// Knows the errors of hyper-util's pooled client.
+#[cfg(feature = "hyper-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HyperUtil;
+
+#[cfg(feature = "hyper-util")]
+impl Classify<hyper_util::client::legacy::Error> for HyperUtil {
+    fn classify(&self, error: &hyper_util::client::legacy::Error) -> Fault {
+        use std::error::Error as _;
+
+        if error.is_connect() {
+            return Fault::Connect;
+        }
+        // Whatever else goes wrong inside the client's future goes wrong before the head; only
+        // what the request itself is to blame for will not get better.
+        let cause = error.source();
+        match cause.and_then(|cause| cause.downcast_ref::<hyper::Error>()) {
+            Some(cause) if !cause.is_user() => Fault::BeforeHead,
+            _ => Fault::Other,
+        }
+    }
+}

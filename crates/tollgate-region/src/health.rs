@@ -1,0 +1,297 @@
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// What past calls say about a deployment. Times are those of [`Clock::now`].
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    outstanding: AtomicU32,
+    /// Asked to be left alone until then.
+    cool_until: AtomicU64,
+    /// The breaker: 0 while closed, the end of the pause while open, and [`PROBING`] while a
+    /// single call finds out whether the pause was long enough.
+    open_until: AtomicU64,
+    failures: AtomicU32,
+    trips: AtomicU32,
+    pub(crate) tally: Tally,
+}
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) attempts: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) rate_limited: AtomicU64,
+    pub(crate) misplaced: AtomicU64,
+}
+
+/// Why a deployment gets no calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    Cooling(Duration),
+    Open(Duration),
+}
+
+impl Blocked {
+    /// How long it will last, as far as anyone can tell.
+    pub(crate) const fn wait(self) -> Duration {
+        match self {
+            Self::Cooling(wait) | Self::Open(wait) => wait,
+        }
+    }
+}
+
+impl Health {
+    pub(crate) fn is_available(&self, now: u64) -> bool {
+        self.cool_until.load(Relaxed) <= now && self.open_until.load(Relaxed) <= now
+    }
+
+    pub(crate) fn blocked(&self, now: u64) -> Option<Blocked> {
+        let until = |time: u64| Duration::from_millis(time.saturating_sub(now));
+        match (self.open_until.load(Relaxed), self.cool_until.load(Relaxed)) {
+            (PROBING, _) => Some(Blocked::Open(AFTER_A_PROBE)),
+            (open, _) if open > now => Some(Blocked::Open(until(open))),
+            (_, cool) if cool > now => Some(Blocked::Cooling(until(cool))),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn breaker(&self, now: u64) -> BreakerState {
+        match self.open_until.load(Relaxed) {
+            0 => BreakerState::Closed,
+            open if open != PROBING && open > now => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.outstanding.load(Relaxed)
+    }
+
+    /// Admits a call: as a probe if the breaker's pause is over, which one call alone may be.
+    pub(crate) fn enter(&self, now: u64) -> Option<Admission> {
+        let open = self.open_until.load(Relaxed);
+        if open > now {
+            return None;
+        }
+        let is_probe = open != 0;
+        if is_probe {
+            let claim = self
+                .open_until
+                .compare_exchange(open, PROBING, Relaxed, Relaxed);
+            claim.ok()?;
+        }
+        self.outstanding.fetch_add(1, Relaxed);
+        self.tally.attempts.fetch_add(1, Relaxed);
+        Some(Admission { is_probe })
+    }
+
+    /// The call is over, its body included.
+    pub(crate) fn leave(&self) {
+        self.outstanding.fetch_sub(1, Relaxed);
+    }
+
+    /// The upstream has answered, if only to refuse.
+    pub(crate) fn succeed(&self, admission: Admission) {
+        self.failures.store(0, Relaxed);
+        if admission.is_probe {
+            self.trips.store(0, Relaxed);
+            self.open_until.store(0, Relaxed);
+        }
+    }
+
+    /// The upstream is at fault.
+    pub(crate) fn fail(&self, admission: Admission, now: u64, breaker: &Breaker) {
+        self.tally.failures.fetch_add(1, Relaxed);
+        if admission.is_probe {
+            let trips = self.trips.fetch_add(1, Relaxed).saturating_add(1);
+            let until = now.saturating_add(breaker.pause(trips));
+            self.open_until.store(until, Relaxed);
+        } else if self.failures.fetch_add(1, Relaxed).saturating_add(1) >= breaker.failures {
+            let until = now.saturating_add(breaker.pause(0));
+            // Calls that began before the breaker opened do not prolong the pause.
+            if self
+                .open_until
+                .compare_exchange(0, until, Relaxed, Relaxed)
+                .is_ok()
+            {
+                self.failures.store(0, Relaxed);
+            }
+        }
+    }
+
+    /// The call ended without saying anything about the upstream: the next may be the probe.
+    pub(crate) fn abandon(&self, admission: Admission, now: u64) {
+        if admission.is_probe {
+            self.open_until.store(now, Relaxed);
+        }
+    }
+
+    pub(crate) fn cool(&self, until: u64) {
+        self.tally.rate_limited.fetch_add(1, Relaxed);
+        self.cool_until.fetch_max(until, Relaxed);
+    }
+}
+
+/// How a call was let in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    is_probe: bool,
+}
+
+/// The state of a deployment's circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// Calls go through.
+    Closed,
+    /// The pause is over; one call at a time finds out whether it was long enough.
+    HalfOpen,
+    /// No call goes through.
+    Open,
+}
+
+/// When a breaker opens, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Breaker {
+    pub(crate) failures: u32,
+    pub(crate) first_pause: Duration,
+}
+
+impl Breaker {
+    /// The pause in milliseconds after so many probes in a row have failed: doubled each time, up
+    /// to a minute or the first pause, whichever is longer.
+    fn pause(&self, trips: u32) -> u64 {
+        let longest = self.first_pause.max(LONGEST_PAUSE);
+        let pause = self.first_pause.saturating_mul(1 << trips.min(16));
+        millis(pause.min(longest))
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            first_pause: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Milliseconds since the set of upstreams was built, beginning with 1: 0 stands for never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        millis(self.0.elapsed()).saturating_add(1)
+    }
+
+    pub(crate) fn after(&self, wait: Duration) -> u64 {
+        self.now().saturating_add(millis(wait))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+const PROBING: u64 = u64::MAX;
+const AFTER_A_PROBE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BREAKER: Breaker = Breaker {
+        failures: 3,
+        first_pause: Duration::from_millis(100),
+    };
+
+    fn fail(health: &Health, now: u64) {
+        let admission = health.enter(now).unwrap();
+        health.fail(admission, now, &BREAKER);
+        health.leave();
+    }
+
+    #[test]
+    fn failures_in_a_row_open_the_breaker() {
+        let health = Health::default();
+        for _ in 0..2 {
+            fail(&health, 1);
+            fail(&health, 1);
+            let admission = health.enter(1).unwrap();
+            health.succeed(admission);
+        }
+        assert_eq!(health.breaker(1), BreakerState::Closed);
+        for _ in 0..3 {
+            fail(&health, 1);
+        }
+        assert_eq!(health.breaker(100), BreakerState::Open);
+        assert!(health.enter(100).is_none());
+        assert_eq!(
+            health.blocked(51),
+            Some(Blocked::Open(Duration::from_millis(50)))
+        );
+        assert_eq!(health.breaker(101), BreakerState::HalfOpen);
+    }
+
+    #[test]
+    fn one_probe_decides() {
+        let health = Health::default();
+        for _ in 0..3 {
+            fail(&health, 1);
+        }
+        let probe = health.enter(101).unwrap();
+        assert!(health.enter(u64::MAX - 1).is_none(), "one at a time");
+        health.fail(probe, 101, &BREAKER);
+        assert!(!health.is_available(300), "the second pause is longer");
+        let probe = health.enter(301).unwrap();
+        health.abandon(probe, 301);
+        let probe = health.enter(301).unwrap();
+        health.succeed(probe);
+        assert_eq!(health.breaker(301), BreakerState::Closed);
+        // The row of failures begins anew, and so does the row of pauses.
+        for _ in 0..3 {
+            fail(&health, 400);
+        }
+        assert!(health.enter(500).is_some());
+    }
+
+    #[test]
+    fn late_failures_do_not_prolong_a_pause() {
+        let health = Health::default();
+        let late: Vec<_> = (0..10).map(|_| health.enter(1).unwrap()).collect();
+        for (at, admission) in (1..).zip(late) {
+            health.fail(admission, at * 10, &BREAKER);
+        }
+        assert!(health.is_available(130));
+    }
+
+    #[test]
+    fn the_longest_cooling_wins() {
+        let health = Health::default();
+        health.cool(500);
+        health.cool(200);
+        assert_eq!(
+            health.blocked(400),
+            Some(Blocked::Cooling(Duration::from_millis(100)))
+        );
+        assert!(health.is_available(500));
+    }
+
+    #[test]
+    fn pauses_double_and_stay_finite() {
+        let pauses: Vec<_> = (0..12).map(|trips| BREAKER.pause(trips)).collect();
+        assert_eq!(pauses[..4], [100, 200, 400, 800]);
+        assert_eq!(pauses[11], 60_000);
+        assert_eq!(BREAKER.pause(u32::MAX), 60_000);
+    }
+}

@@ -1,0 +1,39 @@
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Uri};
+use tollgate_core::{AttemptSettings, Region};
+
+use crate::{Secret, health::Health};
+
+/// One deployment of one upstream: what a call is sent to. Everything that can be computed once is.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) upstream: Arc<str>,
+    pub(crate) upstream_header: HeaderValue,
+    pub(crate) region: Region,
+    pub(crate) model: Arc<str>,
+    pub(crate) deployment: Box<str>,
+    pub(crate) host: Box<str>,
+    pub(crate) uri: Uri,
+    pub(crate) credentials: (HeaderName, HeaderValue),
+    pub(crate) key: Secret,
+    pub(crate) is_azure: bool,
+    pub(crate) model_json: Option<Bytes>,
+    pub(crate) locations: Box<[String]>,
+    pub(crate) priority: u32,
+    pub(crate) weight: NonZeroU32,
+    pub(crate) head_timeout: Duration,
+    pub(crate) settings: AttemptSettings,
+    pub(crate) health: Health,
+}
+
+impl Target {
+    /// Whether this text would tell a caller something about the operator's side.
+    pub(crate) fn is_betrayed_by(&self, text: &str) -> bool {
+        let deployment_is_public = *self.deployment == *self.model;
+        self.key.occurs_in(text)
+            || text.to_ascii_lowercase().contains(&*self.host)
+            || (!deployment_is_public && text.contains(&*self.deployment))
+    }
+}

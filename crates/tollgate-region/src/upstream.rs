@@ -1,0 +1,548 @@
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
+
+use http::{HeaderName, HeaderValue, Uri, header::AUTHORIZATION, uri::Authority};
+use tollgate_core::{AttemptSettings, Region};
+
+use crate::{ConfigError, Secret, health::Health, target::Target};
+
+/// A service that answers chat completions: where it is, whose it is, what it serves.
+///
+/// Plain data until [`UpstreamsBuilder::build`](crate::UpstreamsBuilder::build) checks it.
+///
+/// ```
+/// use tollgate_region::{DeploymentType, Region, Secret, Upstream};
+///
+/// let sweden = Upstream::azure(
+///     "sweden",
+///     Region::new("eu").unwrap(),
+///     "https://example-sweden.openai.azure.com",
+///     Secret::new("0123456789abcdef"),
+/// )
+/// .deployment("gpt-4o", "gpt-4o-eu")
+/// .deployment_type(DeploymentType::DataZoneStandard);
+/// ```
+#[derive(Clone)]
+#[must_use = "an upstream is used by putting it into `Upstreams`"]
+pub struct Upstream {
+    name: String,
+    region: Region,
+    kind: Kind,
+    base_url: String,
+    key: Secret,
+    deployments: BTreeMap<String, String>,
+    deployment_type: Option<DeploymentType>,
+    locations: Vec<String>,
+    priority: u32,
+    weight: NonZeroU32,
+    head_timeout: Duration,
+    settings: AttemptSettings,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Azure { api_version: String },
+    AzureV1,
+    OpenAi,
+}
+
+impl Upstream {
+    /// Azure OpenAI as it has always been addressed: the deployment in the path, the version in
+    /// the query, the key in `api-key`.
+    ///
+    /// `base_url` is the resource's endpoint, `https://{resource}.openai.azure.com`; a path prefix,
+    /// such as API Management puts in front, stays. The API version is `2024-10-21` unless
+    /// [`api_version`](Self::api_version) says otherwise.
+    pub fn azure(
+        name: impl Into<String>,
+        region: Region,
+        base_url: impl Into<String>,
+        key: impl Into<Secret>,
+    ) -> Self {
+        let api_version = DEFAULT_API_VERSION.to_owned();
+        Self::new(name, region, Kind::Azure { api_version }, base_url, key)
+    }
+
+    /// Azure OpenAI's v1 API: `{base_url}/openai/v1/chat/completions`, the deployment as `model` in
+    /// the body, the key in `api-key`.
+    pub fn azure_v1(
+        name: impl Into<String>,
+        region: Region,
+        base_url: impl Into<String>,
+        key: impl Into<Secret>,
+    ) -> Self {
+        Self::new(name, region, Kind::AzureV1, base_url, key)
+    }
+
+    /// OpenAI, or what speaks its protocol: `{base_url}/chat/completions`, the deployment as
+    /// `model` in the body, the key as a bearer token.
+    ///
+    /// `base_url` is what OpenAI's SDKs take, for instance `https://eu.api.openai.com/v1`.
+    pub fn openai(
+        name: impl Into<String>,
+        region: Region,
+        base_url: impl Into<String>,
+        key: impl Into<Secret>,
+    ) -> Self {
+        Self::new(name, region, Kind::OpenAi, base_url, key)
+    }
+
+    fn new(
+        name: impl Into<String>,
+        region: Region,
+        kind: Kind,
+        base_url: impl Into<String>,
+        key: impl Into<Secret>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            region,
+            kind,
+            base_url: base_url.into(),
+            key: key.into(),
+            deployments: BTreeMap::new(),
+            deployment_type: None,
+            locations: Vec::new(),
+            priority: 0,
+            weight: NonZeroU32::MIN,
+            head_timeout: DEFAULT_HEAD_TIMEOUT,
+            settings: AttemptSettings::new(),
+        }
+    }
+
+    /// Serves `model` from this deployment; for OpenAI, the model's name there. Models without a
+    /// deployment are not served by this upstream.
+    pub fn deployment(mut self, model: impl Into<String>, deployment: impl Into<String>) -> Self {
+        self.deployments.insert(model.into(), deployment.into());
+        self
+    }
+
+    /// Replaces the version of Azure's classic API. Other kinds have none and ignore it.
+    pub fn api_version(mut self, version: impl Into<String>) -> Self {
+        if let Kind::Azure { api_version } = &mut self.kind {
+            *api_version = version.into();
+        }
+        self
+    }
+
+    /// Declares how Azure deploys the models, so that a type that leaves the region is refused.
+    /// Undeclared types are not checked.
+    pub fn deployment_type(mut self, deployment_type: DeploymentType) -> Self {
+        self.deployment_type = Some(deployment_type);
+        self
+    }
+
+    /// Expects answers from this place, as Azure's `x-ms-region` prints it, for instance
+    /// `Sweden Central`. May be repeated. An answer from elsewhere is counted as
+    /// [`misplaced`](crate::DeploymentStatus::misplaced); without any place nothing is compared.
+    pub fn location(mut self, location: impl Into<String>) -> Self {
+        self.locations.push(location.into());
+        self
+    }
+
+    /// Sets the rank in the region: lower numbers come first, others only when these cannot.
+    /// Default: 0.
+    pub const fn priority(mut self, priority: u32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets the share among the upstreams of one priority. Default: 1.
+    pub const fn weight(mut self, weight: NonZeroU32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets how long one attempt waits for the head of an answer. Default: 120 s, because
+    /// reasoning models are silent for long. The layer's clock over all attempts applies too.
+    pub const fn head_timeout(mut self, timeout: Duration) -> Self {
+        self.head_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an answer may be silent between two pieces. Default: whatever the layer inside
+    /// that keeps this clock is set to.
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings = self.settings.idle_timeout(timeout);
+        self
+    }
+
+    /// Sets whether streams are asked for their usage, which servers that do not know
+    /// `stream_options` refuse. Default: yes.
+    pub const fn ask_usage(mut self, ask: bool) -> Self {
+        self.settings = self.settings.ask_usage(ask);
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) const fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Checks everything that concerns this upstream alone, and makes one target of each
+    /// deployment.
+    pub(crate) fn targets(&self) -> Result<Vec<(String, Target)>, ConfigError> {
+        let upstream = || self.name.clone();
+        let name = HeaderValue::from_str(&self.name).ok();
+        let name = name
+            .filter(|_| !self.name.is_empty() && self.name.bytes().all(|b| b.is_ascii_graphic()))
+            .ok_or_else(|| ConfigError::IllegalName {
+                upstream: upstream(),
+            })?;
+        let leaves = |kind: &DeploymentType| !kind.stays_in(&self.region);
+        if let Some(deployment_type) = self.deployment_type.filter(leaves) {
+            return Err(ConfigError::LeavesRegion {
+                upstream: upstream(),
+                region: self.region.clone(),
+                deployment_type,
+            });
+        }
+        if self.head_timeout.is_zero() || self.settings.idle_timeout.is_some_and(|t| t.is_zero()) {
+            return Err(ConfigError::ZeroTimeout {
+                upstream: upstream(),
+            });
+        }
+        let base = BaseUrl::parse(&self.base_url).ok_or_else(|| ConfigError::IllegalUrl {
+            upstream: upstream(),
+        })?;
+        let credentials = self.credentials().ok_or_else(|| ConfigError::IllegalKey {
+            upstream: upstream(),
+        })?;
+        if self.deployments.is_empty() {
+            return Err(ConfigError::NoDeployments {
+                upstream: upstream(),
+            });
+        }
+        let mut targets = Vec::with_capacity(self.deployments.len());
+        for (model, deployment) in &self.deployments {
+            let illegal = || ConfigError::IllegalDeployment {
+                upstream: upstream(),
+                model: model.clone(),
+            };
+            if !is_deployment(deployment) || model.is_empty() {
+                return Err(illegal());
+            }
+            let target = Target {
+                upstream: self.name.as_str().into(),
+                upstream_header: name.clone(),
+                region: self.region.clone(),
+                model: model.as_str().into(),
+                deployment: deployment.as_str().into(),
+                host: base.authority.host().to_ascii_lowercase().into(),
+                uri: base.join(&self.path(deployment)?).ok_or_else(illegal)?,
+                credentials: credentials.clone(),
+                key: self.key.clone(),
+                is_azure: !matches!(self.kind, Kind::OpenAi),
+                model_json: self.model_json(deployment),
+                locations: self.locations.iter().map(|place| plain(place)).collect(),
+                priority: self.priority,
+                weight: self.weight,
+                head_timeout: self.head_timeout,
+                settings: self.settings,
+                health: Health::default(),
+            };
+            targets.push((model.clone(), target));
+        }
+        Ok(targets)
+    }
+
+    /// What no other region's upstream may share: the place that calls are sent to.
+    pub(crate) fn place(&self) -> Option<String> {
+        let base = BaseUrl::parse(&self.base_url)?;
+        let authority = base.authority.as_str().to_ascii_lowercase();
+        Some(format!("{authority}{}", base.prefix))
+    }
+
+    fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
+        Some(match self.kind {
+            Kind::Azure { .. } | Kind::AzureV1 => {
+                (HeaderName::from_static("api-key"), self.key.header("")?)
+            }
+            Kind::OpenAi => (AUTHORIZATION, self.key.header("Bearer ")?),
+        })
+    }
+
+    fn path(&self, deployment: &str) -> Result<String, ConfigError> {
+        Ok(match &self.kind {
+            Kind::Azure { api_version } => {
+                let is_version = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+                if api_version.is_empty() || !api_version.bytes().all(is_version) {
+                    return Err(ConfigError::IllegalApiVersion {
+                        upstream: self.name.clone(),
+                    });
+                }
+                let segment = path_segment(deployment);
+                format!("/openai/deployments/{segment}/chat/completions?api-version={api_version}")
+            }
+            Kind::AzureV1 => "/openai/v1/chat/completions".to_owned(),
+            Kind::OpenAi => "/chat/completions".to_owned(),
+        })
+    }
+
+    /// The `model` that has to stand in the body; `None` where the path has the last word.
+    fn model_json(&self, deployment: &str) -> Option<bytes::Bytes> {
+        let in_body = !matches!(self.kind, Kind::Azure { .. });
+        in_body.then(|| serde_json::Value::from(deployment).to_string().into())
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A URL that has not been checked yet may hold credentials.
+        f.debug_struct("Upstream")
+            .field("name", &self.name)
+            .field("region", &self.region)
+            .field("kind", &self.kind)
+            .field("deployments", &self.deployments)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far Azure lets a deployment's data travel.
+///
+/// A regional deployment stays where the resource is; a data zone is the whole of the EU or of the
+/// US; a global deployment is answered anywhere (Microsoft, "Deployment types for Azure OpenAI").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeploymentType {
+    /// `DataZoneProvisionedManaged`
+    DataZoneProvisioned,
+    /// `DataZoneStandard`
+    DataZoneStandard,
+    /// `GlobalProvisionedManaged`
+    GlobalProvisioned,
+    /// `GlobalStandard`
+    GlobalStandard,
+    /// `ProvisionedManaged`: regional.
+    Provisioned,
+    /// `Standard`: regional.
+    Standard,
+}
+
+impl DeploymentType {
+    /// Whether calls to such a deployment are answered within this region.
+    ///
+    /// Data zones exist for the regions named `eu` and `us`; global deployments belong to a region
+    /// that is named `global`.
+    #[must_use]
+    pub fn stays_in(self, region: &Region) -> bool {
+        match self {
+            Self::Provisioned | Self::Standard => true,
+            Self::DataZoneProvisioned | Self::DataZoneStandard => {
+                matches!(region.as_str(), "eu" | "us" | "global")
+            }
+            Self::GlobalProvisioned | Self::GlobalStandard => region.as_str() == "global",
+        }
+    }
+
+    /// The type of this name, in Azure's spelling.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "DataZoneProvisionedManaged" => Self::DataZoneProvisioned,
+            "DataZoneStandard" => Self::DataZoneStandard,
+            "GlobalProvisionedManaged" => Self::GlobalProvisioned,
+            "GlobalStandard" => Self::GlobalStandard,
+            "ProvisionedManaged" => Self::Provisioned,
+            "Standard" => Self::Standard,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for DeploymentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DataZoneProvisioned => "DataZoneProvisionedManaged",
+            Self::DataZoneStandard => "DataZoneStandard",
+            Self::GlobalProvisioned => "GlobalProvisionedManaged",
+            Self::GlobalStandard => "GlobalStandard",
+            Self::Provisioned => "ProvisionedManaged",
+            Self::Standard => "Standard",
+        })
+    }
+}
+
+struct BaseUrl {
+    scheme: &'static str,
+    authority: Authority,
+    prefix: String,
+}
+
+impl BaseUrl {
+    fn parse(url: &str) -> Option<Self> {
+        // `Uri` drops a fragment without a word.
+        if url.contains('#') {
+            return None;
+        }
+        let uri: Uri = url.parse().ok()?;
+        let scheme = match uri.scheme_str()? {
+            "http" => "http",
+            "https" => "https",
+            _ => return None,
+        };
+        let authority = uri.authority()?.clone();
+        if authority.as_str().contains('@') || authority.host().is_empty() || uri.query().is_some()
+        {
+            return None;
+        }
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Some(Self {
+            scheme,
+            authority,
+            prefix,
+        })
+    }
+
+    fn join(&self, path: &str) -> Option<Uri> {
+        let path_and_query = format!("{}{path}", self.prefix);
+        Uri::builder()
+            .scheme(self.scheme)
+            .authority(self.authority.clone())
+            .path_and_query(path_and_query)
+            .build()
+            .ok()
+    }
+}
+
+fn is_deployment(name: &str) -> bool {
+    (1..=MAX_DEPLOYMENT_BYTES).contains(&name.len())
+        && !name.chars().any(char::is_control)
+        && name != "."
+        && name != ".."
+}
+
+/// One path segment that decodes to this text: all but RFC 3986's unreserved characters encoded.
+fn path_segment(text: &str) -> String {
+    let mut segment = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    segment
+}
+
+/// A place's name without what differs between its spellings: `Sweden Central`, `swedencentral`.
+pub(crate) fn plain(place: &str) -> String {
+    let kept = place.chars().filter(char::is_ascii_alphanumeric);
+    kept.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+const DEFAULT_API_VERSION: &str = "2024-10-21";
+const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+const MAX_DEPLOYMENT_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eu() -> Region {
+        Region::new("eu").unwrap()
+    }
+
+    fn uri(upstream: Upstream) -> String {
+        let targets = upstream.deployment("m", "a/b?c#d%é..").targets().unwrap();
+        targets[0].1.uri.to_string()
+    }
+
+    #[test]
+    fn addresses_of_all_kinds() {
+        assert_eq!(
+            uri(Upstream::azure(
+                "a",
+                eu(),
+                "https://x.openai.azure.com/",
+                "k"
+            )),
+            "https://x.openai.azure.com/openai/deployments/a%2Fb%3Fc%23d%25%C3%A9../chat/completions?api-version=2024-10-21"
+        );
+        assert_eq!(
+            uri(Upstream::azure("a", eu(), "http://h:8080/front", "k")
+                .api_version("2025-01-01-preview")),
+            "http://h:8080/front/openai/deployments/a%2Fb%3Fc%23d%25%C3%A9../chat/completions?api-version=2025-01-01-preview"
+        );
+        assert_eq!(
+            uri(Upstream::azure_v1(
+                "a",
+                eu(),
+                "https://x.openai.azure.com",
+                "k"
+            )),
+            "https://x.openai.azure.com/openai/v1/chat/completions"
+        );
+        assert_eq!(
+            uri(Upstream::openai(
+                "a",
+                eu(),
+                "https://eu.api.openai.com/v1/",
+                "k"
+            )),
+            "https://eu.api.openai.com/v1/chat/completions"
+        );
+    }
+
+    #[test]
+    fn a_model_in_the_body_is_one_json_string() {
+        let upstream = Upstream::openai("a", eu(), "http://h/v1", "k").deployment("m", "a\"},{é");
+        let target = &upstream.targets().unwrap()[0].1;
+        assert_eq!(
+            target.model_json.as_deref(),
+            Some("\"a\\\"},{é\"".as_bytes())
+        );
+    }
+
+    #[test]
+    fn urls_are_checked_and_never_shown() {
+        for url in [
+            "",
+            "x.openai.azure.com",
+            "/openai",
+            "ftp://h",
+            "https://",
+            "https://user:hunter2@h",
+            "https://h/?hunter2=1",
+            "https://h/#hunter2",
+            "https://h h/",
+        ] {
+            let upstream = Upstream::azure("a", eu(), url, "k").deployment("m", "d");
+            let error = upstream.targets().unwrap_err();
+            assert!(matches!(error, ConfigError::IllegalUrl { .. }), "{url}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn deployments_that_cannot_be_one_segment_are_refused() {
+        let long = "d".repeat(257);
+        for deployment in ["", ".", "..", "a\n", "\0", &long] {
+            let upstream = Upstream::azure("a", eu(), "http://h", "k").deployment("m", deployment);
+            let error = upstream.targets().unwrap_err();
+            assert!(matches!(error, ConfigError::IllegalDeployment { .. }));
+        }
+    }
+
+    #[test]
+    fn types_know_how_far_they_travel() {
+        for (name, regions) in [
+            ("Standard", &["eu", "us", "ch", "global"][..]),
+            ("ProvisionedManaged", &["eu", "us", "ch", "global"]),
+            ("DataZoneStandard", &["eu", "us", "global"]),
+            ("DataZoneProvisionedManaged", &["eu", "us", "global"]),
+            ("GlobalStandard", &["global"]),
+            ("GlobalProvisionedManaged", &["global"]),
+        ] {
+            let kind = DeploymentType::from_name(name).unwrap();
+            assert_eq!(kind.to_string(), name);
+            for region in ["eu", "us", "ch", "global"] {
+                let stays = kind.stays_in(&Region::new(region).unwrap());
+                assert_eq!(stays, regions.contains(&region), "{name} in {region}");
+            }
+        }
+        assert_eq!(DeploymentType::from_name("standard"), None);
+    }
+}

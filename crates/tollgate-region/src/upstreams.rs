@@ -1,0 +1,460 @@
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tollgate_core::Region;
+
+use crate::{
+    BreakerState, DeploymentType, Upstream,
+    health::{Blocked, Breaker, Clock},
+    pool::{Pool, Random, RegionShared, RegionTally, RetryBudget},
+    target::Target,
+};
+
+/// The upstreams of all regions, checked. Cloning is cheap; clones share what they have learnt.
+///
+/// ```
+/// use tollgate_region::{Region, Secret, Upstream, Upstreams};
+///
+/// let eu = Region::new("eu").unwrap();
+/// let us = Region::new("us").unwrap();
+/// let paris = Upstream::openai("paris", eu.clone(), "https://paris.example/v1", Secret::new("k"))
+///     .deployment("gpt-4o", "gpt-4o");
+/// let texas = Upstream::openai("texas", us.clone(), "https://texas.example/v1", Secret::new("k"))
+///     .deployment("gpt-4o", "gpt-4o");
+///
+/// // An upstream belongs to one region, whatever pool it is put into.
+/// let mixed = Upstreams::builder().pool(eu.clone(), [paris.clone(), texas.clone()]).build();
+/// assert_eq!(
+///     mixed.unwrap_err().to_string(),
+///     "upstream `texas` belongs to region `us` but stands in the pool of `eu`",
+/// );
+///
+/// let upstreams = Upstreams::builder().pool(eu, [paris]).pool(us, [texas]).build().unwrap();
+/// assert_eq!(upstreams.status().len(), 2);
+/// ```
+#[derive(Clone)]
+pub struct Upstreams {
+    regions: Arc<HashMap<Region, RegionPools>>,
+}
+
+struct RegionPools {
+    shared: Arc<RegionShared>,
+    pools: HashMap<Arc<str>, Arc<Pool>>,
+}
+
+impl Upstreams {
+    /// Starts with no upstream.
+    pub fn builder() -> UpstreamsBuilder {
+        UpstreamsBuilder {
+            pools: Vec::new(),
+            breaker: Breaker::default(),
+            cooldown: DEFAULT_COOLDOWN,
+            retries: (10, 1, 100),
+            seed: RandomState::new().build_hasher().finish(),
+        }
+    }
+
+    /// Every region and model, of these models, that no upstream serves: what a gateway warns of
+    /// when it starts. Calls for them are answered with 503.
+    #[must_use]
+    pub fn unserved<'a>(
+        &self,
+        models: impl IntoIterator<Item = &'a str>,
+    ) -> BTreeSet<(String, &'a str)> {
+        let models: Vec<&str> = models.into_iter().collect();
+        let mut unserved = BTreeSet::new();
+        for (region, served) in &*self.regions {
+            for model in &models {
+                if !served.pools.contains_key(*model) {
+                    unserved.insert((region.to_string(), *model));
+                }
+            }
+        }
+        unserved
+    }
+
+    /// The state of every deployment, by region, upstream and model: for metrics and for admins.
+    #[must_use]
+    pub fn status(&self) -> Vec<DeploymentStatus> {
+        let mut all = Vec::new();
+        for served in self.regions.values() {
+            let now = served.shared.clock.now();
+            let targets = served.pools.values().flat_map(|pool| pool.targets());
+            all.extend(targets.map(|target| DeploymentStatus::of(target, now)));
+        }
+        all.sort_by(|a, b| {
+            let key = |s: &DeploymentStatus| {
+                let region = s.region.to_string();
+                (region, Arc::clone(&s.upstream), Arc::clone(&s.model))
+            };
+            key(a).cmp(&key(b))
+        });
+        all
+    }
+
+    /// What has happened in each region, by name.
+    #[must_use]
+    pub fn region_status(&self) -> Vec<RegionStatus> {
+        let all = self.regions.values();
+        let mut all: Vec<_> = all.map(|served| RegionStatus::of(&served.shared)).collect();
+        all.sort_by(|a, b| a.region.as_str().cmp(b.region.as_str()));
+        all
+    }
+
+    pub(crate) fn pool(&self, region: &Region, model: &str) -> Option<&Arc<Pool>> {
+        self.regions.get(region)?.pools.get(model)
+    }
+}
+
+impl fmt::Debug for Upstreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstreams")
+            .field("regions", &self.regions.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Collects [`Upstreams`], by region.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is checked before `build`"]
+pub struct UpstreamsBuilder {
+    pools: Vec<(Region, Vec<Upstream>)>,
+    breaker: Breaker,
+    cooldown: Duration,
+    retries: (u32, u32, u32),
+    seed: u64,
+}
+
+impl UpstreamsBuilder {
+    /// Adds these upstreams to a region.
+    pub fn pool(mut self, region: Region, upstreams: impl IntoIterator<Item = Upstream>) -> Self {
+        self.pools.push((region, upstreams.into_iter().collect()));
+        self
+    }
+
+    /// Opens a deployment's breaker after so many failures in a row, for `pause`; each probe that
+    /// fails doubles the pause, up to a minute. Default: 5 failures, 5 s. Zero counts as one.
+    pub fn breaker(mut self, failures: u32, pause: Duration) -> Self {
+        self.breaker = Breaker {
+            failures: failures.max(1),
+            first_pause: pause,
+        };
+        self
+    }
+
+    /// Leaves a deployment alone for at least so long after it has answered 429; its own
+    /// `retry-after` counts if it is longer. Default: 5 s.
+    pub const fn cooldown(mut self, cooldown: Duration) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// Bounds further attempts, over all callers of a region: to `percent` of the calls plus
+    /// `per_second`, of which at most `burst` can be saved up. Default: 10 %, 1, 100.
+    pub const fn retries(mut self, percent: u32, per_second: u32, burst: u32) -> Self {
+        self.retries = (percent, per_second, burst);
+        self
+    }
+
+    /// Makes the choices among upstreams repeatable, for tests. Default: random.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    ///
+    /// The first upstream that is not sound by itself, stands in another region's pool, has a
+    /// name that is taken, or shares its address with an upstream of another region.
+    pub fn build(self) -> Result<Upstreams, ConfigError> {
+        let clock = Clock::start();
+        let mut names = HashSet::new();
+        let mut places: HashMap<String, Region> = HashMap::new();
+        let mut targets: HashMap<Region, HashMap<Arc<str>, Vec<Arc<Target>>>> = HashMap::new();
+        for (region, upstreams) in &self.pools {
+            let by_model = targets.entry(region.clone()).or_default();
+            for upstream in upstreams {
+                if upstream.region() != region {
+                    return Err(ConfigError::MixedRegions {
+                        upstream: upstream.name().to_owned(),
+                        region: upstream.region().clone(),
+                        pool: region.clone(),
+                    });
+                }
+                if !names.insert(upstream.name()) {
+                    return Err(ConfigError::DuplicateName {
+                        upstream: upstream.name().to_owned(),
+                    });
+                }
+                for (model, target) in upstream.targets()? {
+                    let pool = by_model.entry(model.into()).or_default();
+                    pool.push(Arc::new(target));
+                }
+                let owner = upstream.place().map(|place| {
+                    let owner = places.entry(place).or_insert_with(|| region.clone());
+                    owner.clone()
+                });
+                if let Some(owner) = owner.filter(|owner| owner != region) {
+                    return Err(ConfigError::SharedUrl {
+                        upstream: upstream.name().to_owned(),
+                        regions: [owner, region.clone()],
+                    });
+                }
+            }
+        }
+        let regions = targets.into_iter().map(|(region, by_model)| {
+            let (percent, per_second, burst) = self.retries;
+            let shared = Arc::new(RegionShared {
+                region: region.clone(),
+                clock,
+                breaker: self.breaker,
+                cooldown: self.cooldown,
+                retries: RetryBudget::new(percent, per_second, burst),
+                random: Random::new(self.seed),
+                tally: RegionTally::default(),
+            });
+            let pools = by_model.into_iter().map(|(model, targets)| {
+                let pool = Pool::new(targets, Arc::clone(&shared));
+                (model, Arc::new(pool))
+            });
+            let pools = pools.collect();
+            (region, RegionPools { shared, pools })
+        });
+        Ok(Upstreams {
+            regions: Arc::new(regions.collect()),
+        })
+    }
+}
+
+/// How one deployment of an upstream is doing. State is kept for each deployment, because that is
+/// what quotas and outages attach to. Holds nothing secret.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeploymentStatus {
+    /// Where it is.
+    pub region: Region,
+    /// The name of its upstream.
+    pub upstream: Arc<str>,
+    /// The model that it serves.
+    pub model: Arc<str>,
+    /// Its circuit breaker.
+    pub breaker: BreakerState,
+    /// How long it still gets no calls, because of a 429 or of its breaker.
+    pub blocked_for: Option<Duration>,
+    /// Calls under way, their bodies included.
+    pub outstanding: u32,
+    /// Attempts made.
+    pub attempts: u64,
+    /// Attempts that failed through the upstream's fault.
+    pub failures: u64,
+    /// Answers that asked to be left alone: 429, or 503 with `retry-after`.
+    pub rate_limited: u64,
+    /// Answers whose `x-ms-region` is none of the expected places: an alarm.
+    pub misplaced: u64,
+}
+
+impl DeploymentStatus {
+    fn of(target: &Target, now: u64) -> Self {
+        let tally = &target.health.tally;
+        let blocked = target.health.blocked(now);
+        Self {
+            region: target.region.clone(),
+            upstream: Arc::clone(&target.upstream),
+            model: Arc::clone(&target.model),
+            breaker: target.health.breaker(now),
+            blocked_for: blocked.map(Blocked::wait),
+            outstanding: target.health.outstanding(),
+            attempts: tally.attempts.load(Relaxed),
+            failures: tally.failures.load(Relaxed),
+            rate_limited: tally.rate_limited.load(Relaxed),
+            misplaced: tally.misplaced.load(Relaxed),
+        }
+    }
+}
+
+/// What has happened in a region.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegionStatus {
+    /// Which.
+    pub region: Region,
+    /// Calls that reached an upstream.
+    pub calls: u64,
+    /// Attempts beyond a call's first.
+    pub retries: u64,
+    /// Further attempts that the retry budget did not allow.
+    pub retries_denied: u64,
+    /// Calls without a `SharedBody`, which get one attempt only.
+    pub not_replayable: u64,
+    /// Dispatches to another region's upstream, each of them prevented: always 0.
+    pub cross_region: u64,
+}
+
+impl RegionStatus {
+    fn of(shared: &RegionShared) -> Self {
+        let tally = &shared.tally;
+        Self {
+            region: shared.region.clone(),
+            calls: tally.calls.load(Relaxed),
+            retries: tally.retries.load(Relaxed),
+            retries_denied: tally.retries_denied.load(Relaxed),
+            not_replayable: tally.not_replayable.load(Relaxed),
+            cross_region: tally.cross_region.load(Relaxed),
+        }
+    }
+}
+
+/// Why a set of upstreams does not build. Names upstreams, never keys or URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Two upstreams have one name.
+    DuplicateName {
+        /// The name.
+        upstream: String,
+    },
+    /// An API version is not letters, digits, `-` and `.`.
+    IllegalApiVersion {
+        /// Whose.
+        upstream: String,
+    },
+    /// A deployment's name is empty, too long, `.`, `..`, or holds control characters.
+    IllegalDeployment {
+        /// Whose.
+        upstream: String,
+        /// The model that it serves.
+        model: String,
+    },
+    /// A header may not be forwarded, because the gateway sets it, or the connection owns it, or
+    /// it holds credentials.
+    IllegalHeader {
+        /// Its name.
+        header: String,
+    },
+    /// A key is empty or not visible ASCII.
+    IllegalKey {
+        /// Whose.
+        upstream: String,
+    },
+    /// An upstream's name is empty or not visible ASCII.
+    IllegalName {
+        /// The name.
+        upstream: String,
+    },
+    /// A URL is not `http://` or `https://`, a host, and perhaps a path.
+    IllegalUrl {
+        /// Whose.
+        upstream: String,
+    },
+    /// A deployment of this type may be answered outside of the region.
+    LeavesRegion {
+        /// Whose.
+        upstream: String,
+        /// The region.
+        region: Region,
+        /// The type.
+        deployment_type: DeploymentType,
+    },
+    /// An upstream stands in another region's pool.
+    MixedRegions {
+        /// Which upstream.
+        upstream: String,
+        /// The region that it belongs to.
+        region: Region,
+        /// The region of the pool.
+        pool: Region,
+    },
+    /// An upstream serves no model.
+    NoDeployments {
+        /// Which.
+        upstream: String,
+    },
+    /// Upstreams of two regions have one URL.
+    SharedUrl {
+        /// The second upstream.
+        upstream: String,
+        /// Both regions.
+        regions: [Region; 2],
+    },
+    /// A clock would strike at once.
+    ZeroTimeout {
+        /// Whose.
+        upstream: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateName { upstream } => {
+                write!(f, "there are two upstreams named `{upstream}`")
+            }
+            Self::IllegalApiVersion { upstream } => write!(
+                f,
+                "the API version of upstream `{upstream}` is not letters, digits, `-` and `.`"
+            ),
+            Self::IllegalDeployment { upstream, model } => write!(
+                f,
+                "the deployment of model `{model}` at upstream `{upstream}` has no usable name"
+            ),
+            Self::IllegalHeader { header } => {
+                write!(f, "the header `{header}` may not be forwarded")
+            }
+            Self::IllegalKey { upstream } => write!(
+                f,
+                "the key of upstream `{upstream}` is empty or not visible ASCII"
+            ),
+            Self::IllegalName { upstream } => write!(
+                f,
+                "the upstream name {upstream:?} is empty or not visible ASCII"
+            ),
+            Self::IllegalUrl { upstream } => write!(
+                f,
+                "the URL of upstream `{upstream}` is not http:// or https://, a host without \
+                 credentials, and a path"
+            ),
+            Self::LeavesRegion {
+                upstream,
+                region,
+                deployment_type,
+            } => write!(
+                f,
+                "upstream `{upstream}` is of type {deployment_type}, which leaves region \
+                 `{region}`"
+            ),
+            Self::MixedRegions {
+                upstream,
+                region,
+                pool,
+            } => write!(
+                f,
+                "upstream `{upstream}` belongs to region `{region}` but stands in the pool of \
+                 `{pool}`"
+            ),
+            Self::NoDeployments { upstream } => {
+                write!(f, "upstream `{upstream}` has no deployments")
+            }
+            Self::SharedUrl {
+                upstream,
+                regions: [a, b],
+            } => write!(
+                f,
+                "upstream `{upstream}` of region `{b}` has the URL of an upstream of region `{a}`"
+            ),
+            Self::ZeroTimeout { upstream } => {
+                write!(f, "a timeout of upstream `{upstream}` is zero")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+const DEFAULT_COOLDOWN: Duration = Duration::from_secs(5);

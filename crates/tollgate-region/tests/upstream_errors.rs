@@ -1,0 +1,208 @@
+//! What callers see of upstreams' errors, case by case.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use serde_json::Value;
+use tollgate_core::UpstreamFault;
+use tollgate_region::{UpstreamLayer, Upstreams};
+use tollgate_testing::ScriptedBody;
+use tower::{Layer, ServiceExt};
+
+use support::*;
+
+const CASES: &str = include_str!("../../../tests/fixtures/upstream_errors.jsonl");
+
+async fn through(reaction: Reaction) -> (http::Response<()>, String) {
+    let mut reaction = Some(reaction);
+    let client = Client::new(move |_| reaction.take().unwrap());
+    let upstreams = Upstreams::builder().pool(region("eu"), [azure("sweden", "eu")]);
+    let service = UpstreamLayer::new(upstreams.build().unwrap())
+        .classify(classify)
+        .layer(client);
+    read(service.oneshot(call("eu")).await.unwrap()).await
+}
+
+fn error(text: &str) -> Value {
+    let body: Value = serde_json::from_str(text).unwrap();
+    let error = body["error"].as_object().unwrap();
+    let mut keys: Vec<_> = error.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["code", "message", "param", "type"]);
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|message| !message.is_empty())
+    );
+    body["error"].clone()
+}
+
+#[tokio::test]
+async fn every_recorded_error_is_mapped() {
+    for line in CASES.lines() {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let (name, upstream, expected) = (&case["name"], &case["upstream"], &case["expect_client"]);
+        let headers = upstream["headers"].as_object().unwrap();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(k, v)| (&**k, v.as_str().unwrap()))
+            .collect();
+        let body = match &upstream["body"] {
+            Value::String(text) => text.clone(),
+            json => json.to_string(),
+        };
+        let status = u16::try_from(upstream["status"].as_u64().unwrap()).unwrap();
+        let (head, text) = through(answer_with(status, &headers, &body)).await;
+
+        assert_eq!(
+            u64::from(head.status().as_u16()),
+            expected["status"],
+            "{name}"
+        );
+        assert_eq!(head.headers()["content-type"], "application/json", "{name}");
+        assert_eq!(head.headers()["x-tollgate-region"], "eu", "{name}");
+        assert_eq!(head.headers()["x-tollgate-upstream"], "sweden", "{name}");
+        assert!(head.headers().contains_key("x-request-id"), "{name}");
+        let error = error(&text);
+        for key in ["type", "code", "param"] {
+            if let Some(value) = expected.get(key) {
+                assert_eq!(error[key], *value, "{name}: {key}");
+            }
+        }
+        if let Some(part) = expected["message_contains"].as_str() {
+            assert!(
+                error["message"].as_str().unwrap().contains(part),
+                "{name}: {text}"
+            );
+        }
+        for absent in expected["absent_in_body"].as_array().into_iter().flatten() {
+            assert!(!text.contains(absent.as_str().unwrap()), "{name}: {text}");
+        }
+        for (header, value) in expected["headers"].as_object().into_iter().flatten() {
+            assert_eq!(
+                head.headers()[header],
+                value.as_str().unwrap(),
+                "{name}: {header}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_the_operator_shows_in_a_body() {
+    let texts = [
+        "Key key-of-sweden is wrong",
+        "No route to SWEDEN.test",
+        "sweden-secret-deployment is down",
+        "Azure says no",
+        "see https://internal.example",
+    ];
+    // What the caller did wrong is told in the upstream's words, unless they betray the operator.
+    let callers = [400, 413, 422];
+    for status in [
+        400, 401, 403, 404, 408, 413, 418, 422, 429, 500, 502, 503, 504, 599, 302, 204,
+    ] {
+        for text in &texts[..if callers.contains(&status) { 3 } else { 5 }] {
+            for place in ["message", "code", "param", "type"] {
+                let mut body = serde_json::json!({"error": {"message": "m", "innererror": text}});
+                body["error"][place] = (*text).into();
+                let (_, body) = through(answer(status, &body.to_string())).await;
+                let error = error(&body);
+                if !(500..600).contains(&status) || place == "message" || text.contains("sweden") {
+                    assert!(
+                        !error.to_string().contains(text),
+                        "{status} {place}: {body}"
+                    );
+                }
+            }
+        }
+    }
+    let (head, text) = through(Reaction::Break(tollgate_region::Fault::Connect)).await;
+    assert_eq!(head.status(), 502);
+    assert_eq!(error(&text)["code"], "upstream_unavailable");
+    assert!(!text.contains("sweden") && !text.contains("http"), "{text}");
+}
+
+#[tokio::test]
+async fn waits_are_copied_in_both_units() {
+    for (name, value, seconds, millis) in [
+        ("retry-after", "90", "90", "90000"),
+        ("retry-after-ms", "1500", "2", "1500"),
+        ("retry-after", "1e99", "86400", "86400000"),
+    ] {
+        let (head, text) = through(answer_with(429, &[(name, value)], "")).await;
+        assert_eq!(head.headers()["retry-after"], seconds);
+        assert_eq!(head.headers()["retry-after-ms"], millis);
+        assert!(
+            error(&text)["message"]
+                .as_str()
+                .unwrap()
+                .ends_with(&format!("in {seconds}s."))
+        );
+        let gives_up = head.headers().get("x-should-retry");
+        assert_eq!(gives_up.is_some(), seconds == "86400");
+    }
+    let (head, _) = through(answer(429, "")).await;
+    assert!(!head.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn an_error_in_the_first_event_is_mapped_like_an_answer() {
+    let mut fault = UpstreamFault::new(http::StatusCode::TOO_MANY_REQUESTS, "tokens", "S0 tier");
+    fault.retry_after = Some(std::time::Duration::from_secs(7));
+    let mut response = http::Response::new(ScriptedBody::new().data("rendered by an inner layer"));
+    response
+        .extensions_mut()
+        .insert(tollgate_core::Rejection::from(&fault));
+    response.extensions_mut().insert(fault);
+    let (head, text) = through(Reaction::Answer(response)).await;
+    assert_eq!(head.status(), 429);
+    assert_eq!(head.headers()["retry-after"], "7");
+    let error = error(&text);
+    assert_eq!(
+        (&error["type"], &error["code"]),
+        (&"tokens".into(), &"rate_limit_exceeded".into())
+    );
+    assert!(!text.contains("S0"));
+}
+
+#[tokio::test]
+async fn what_is_no_answer_becomes_502() {
+    for reaction in [
+        answer(204, ""),
+        answer(201, "{}"),
+        answer_with(302, &[("location", "https://us.example")], ""),
+        answer_with(
+            200,
+            &[("content-type", "Text/HTML; charset=utf-8")],
+            "<html>sign in</html>",
+        ),
+        answer(999, "{}"),
+    ] {
+        let (head, text) = through(reaction).await;
+        assert_eq!(head.status(), 502, "{text}");
+        assert_eq!(error(&text)["code"], "upstream_unavailable");
+        assert!(!head.headers().contains_key("location"));
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_read_up_to_its_cap() {
+    let message = "m".repeat(60 << 10);
+    let body = |message: &str| format!(r#"{{"error":{{"message":"{message}"}}}}"#);
+    let (_, text) = through(answer(400, &body(&message))).await;
+    assert_eq!(error(&text)["message"], message);
+
+    let endless = ScriptedBody::new().frames(vec!["x".repeat(1 << 10); 100]);
+    let watch = endless.watch();
+    let response = http::Response::builder().status(400).body(endless).unwrap();
+    let (head, text) = through(Reaction::Answer(response)).await;
+    assert_eq!(head.status(), 400);
+    assert_eq!(error(&text)["message"], "The request is invalid.");
+    assert_eq!(watch.polls(), 65, "one more than fit");
+
+    let cut = ScriptedBody::new().data(r#"{"error":"#).error();
+    let response = http::Response::builder().status(503).body(cut).unwrap();
+    let (head, _) = through(Reaction::Answer(response)).await;
+    assert_eq!(head.status(), 503);
+}
