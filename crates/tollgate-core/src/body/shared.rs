@@ -220,7 +220,8 @@ fn splice(source: &Source, edits: &[Edit]) -> VecDeque<Bytes> {
     let Source { bytes, members } = source;
     let mut pieces = Pieces {
         bytes,
-        list: VecDeque::with_capacity(1 + 3 * edits.len()),
+        kept: 0..0,
+        list: VecDeque::with_capacity(1 + 4 * edits.len()),
     };
     let edit_of = |member: &Member| edits.iter().find(|edit| edit.name == member.name);
 
@@ -277,23 +278,44 @@ fn splice(source: &Source, edits: &[Edit]) -> VecDeque<Bytes> {
         }
     }
     pieces.keep(sent..bytes.len());
-    pieces.list
+    pieces.end()
 }
 
 struct Pieces<'a> {
     bytes: &'a Bytes,
+    /// What was kept last, until it is known that what follows is not next to it.
+    kept: Range<usize>,
     list: VecDeque<Bytes>,
 }
 
 impl Pieces<'_> {
     fn keep(&mut self, range: Range<usize>) {
-        self.put(self.bytes.slice(range));
+        if range.start == self.kept.end {
+            self.kept.end = range.end;
+        } else {
+            self.flush();
+            self.kept = range;
+        }
     }
 
     fn put(&mut self, piece: Bytes) {
         if !piece.is_empty() {
+            self.flush();
             self.list.push_back(piece);
         }
+    }
+
+    fn flush(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        if !kept.is_empty() {
+            self.list.push_back(self.bytes.slice(kept.clone()));
+        }
+        self.kept = kept.end..kept.end;
+    }
+
+    fn end(mut self) -> VecDeque<Bytes> {
+        self.flush();
+        self.list
     }
 }
 
