@@ -5,8 +5,10 @@ use tollgate_core::{
 };
 
 use crate::{
-    Encoding, ImageRule, images, scan, schemas,
-    texts::{UNKNOWN, text_within},
+    Encoding, ImageRule, images,
+    scan::Scan,
+    schemas,
+    texts::{Survey, UNKNOWN},
 };
 
 /// Bounds and a calibrated estimate, without a vocabulary. See the [crate docs](crate).
@@ -63,7 +65,7 @@ impl Estimator {
     /// Bounds and an estimate of one text's tokens.
     #[must_use]
     pub fn text(&self, text: &str, encoding: Encoding) -> TokenBounds {
-        scan::bounds(text, encoding)
+        Scan::of(text).bounds(encoding)
     }
 
     fn settings(&mut self) -> &mut Settings {
@@ -105,12 +107,15 @@ impl Estimator {
         }))
     }
 
-    /// Bounds of the texts, but for schemas and choices; at most `cap` bytes are looked at.
+    /// Bounds of the texts, but for schemas and choices.
     fn texts(&self, inputs: &TokenInputs, encoding: Option<Encoding>) -> TokenBounds {
-        let mut cap = self.0.byte_cap;
-        let texts = inputs.texts().iter();
-        let texts = texts.filter(|input| !schemas::is_schema(input));
-        sum(texts.map(|input| text_within(input, encoding, &mut cap)))
+        let mut survey = Survey::new(self.0.byte_cap);
+        for input in inputs.texts() {
+            if !schemas::is_schema(input) {
+                survey.add(input);
+            }
+        }
+        survey.bounds(encoding)
     }
 }
 
@@ -130,7 +135,7 @@ impl TokenCounter for Estimator {
         let inputs = request.inputs();
         let encoding = Encoding::of_model(model);
         let formula = encoding.unwrap_or(UNKNOWN);
-        let estimate = |text: &str| scan::bounds(text, formula).estimate;
+        let estimate = |text: &str| Scan::of(text).bounds(formula).estimate;
         sum([
             self.frame(inputs, model),
             self.texts(inputs, encoding),

@@ -12,7 +12,7 @@ use crate::{
     estimator::sum,
     schemas,
     text::plain,
-    texts::{role_tokens, text_within},
+    texts::{Survey, role_tokens},
 };
 
 /// Counts exactly what bounds leave open. See the [crate docs](crate) for an example.
@@ -124,21 +124,29 @@ impl ExactCounter {
         encoding: Encoding,
         tokenizer: &Tokenizer,
     ) -> TokenBounds {
-        let (mut cap, mut rough_cap) = (self.byte_cap, self.estimator.cap());
-        let texts = inputs.texts().iter();
-        let texts = texts.filter(|input| !schemas::is_schema(input));
-        let texts = sum(texts.map(|input| {
-            if let Some(tokens) = role_tokens(input) {
-                return TokenBounds::exact(tokens);
+        let mut cap = self.byte_cap;
+        let mut tokens = 0;
+        // What does not fit.
+        let mut survey = Survey::new(self.estimator.cap());
+        for input in inputs.texts() {
+            if schemas::is_schema(input) {
+                continue;
             }
-            let Some(left) = cap.checked_sub(input.text.len()) else {
-                return text_within(input, Some(encoding), &mut rough_cap);
-            };
-            cap = left;
-            TokenBounds::exact(count(tokenizer, &plain(&input.text, input.escaped)))
-        }));
+            if let Some(role) = role_tokens(input) {
+                tokens += role;
+            } else if let Some(left) = cap.checked_sub(input.text.len()) {
+                cap = left;
+                tokens += count(tokenizer, &plain(&input.text, input.escaped));
+            } else {
+                survey.add(input);
+            }
+        }
         let count = |text: &str| count(tokenizer, text);
-        sum([texts, schemas::bounds(inputs, encoding, cap, &count)])
+        sum([
+            TokenBounds::exact(tokens),
+            survey.bounds(Some(encoding)),
+            schemas::bounds(inputs, encoding, cap, &count),
+        ])
     }
 }
 

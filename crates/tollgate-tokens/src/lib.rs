@@ -78,6 +78,7 @@ mod encoding;
 mod estimator;
 #[cfg(feature = "exact")]
 mod exact;
+mod features;
 mod functions;
 mod images;
 mod scan;

@@ -2,86 +2,67 @@
 
 use tollgate_core::TokenBounds;
 
-use crate::Encoding;
+use crate::{Encoding, features::*};
 
-/// Bounds of a text's tokens, and an estimate between them.
+/// What was found in some texts.
 ///
 /// Both encodings first cut a text into pieces, and no token crosses a cut. A piece has at most
 /// three digits, and at most one run of ASCII letters unless the second follows an apostrophe
 /// (`don't`) or something that is not ASCII and may be a letter itself. So the runs and digits
-/// that follow something else are fewer than the pieces, and each piece has a token at least. A
+/// that follow something else are no more than the pieces, and each piece has a token at least. A
 /// token has 1 to 128 bytes.
-pub(crate) fn bounds(text: &str, encoding: Encoding) -> TokenBounds {
-    let scan = Scan::of(text.as_bytes());
-    let bytes = text.len() as u64;
-    let lower = scan.pieces.max(bytes.div_ceil(128));
-    TokenBounds::new(lower, scan.estimate(encoding), bytes)
-}
-
-/// How often each feature occurs that costs tokens.
 pub(crate) struct Scan {
-    /// Pieces that the text has at least.
+    bytes: u64,
+    /// Pieces that the texts have at least.
     pieces: u64,
+    /// How often each feature occurs that costs tokens.
     counts: [u32; FEATURES],
 }
 
-const FEATURES: usize = 41;
-
-// Runs of 1 to 12 ASCII letters have their own features; longer ones pay by the letter.
-const LONG_WORD: usize = 12;
-const LONG_WORD_LETTERS: usize = 13;
-const DIGITS: usize = 14;
-const SPACE_BEFORE_DIGIT: usize = 15;
-const SPACE_BEFORE_OTHER: usize = 16;
-const SPACES: usize = 17;
-const NEWLINES_AFTER_PUNCTUATION: usize = 18;
-const NEWLINES: usize = 19;
-const PUNCTUATION: usize = 20;
-const PUNCTUATION_MORE: usize = 21;
-const PUNCTUATION_REPEATED: usize = 22;
-const PUNCTUATION_BEFORE_WORD: usize = 23;
-const LATIN: usize = 24;
-const CYRILLIC_GREEK: usize = 25;
-const HEBREW_ARABIC: usize = 26;
-const INDIC: usize = 27;
-const SYMBOLS: usize = 28;
-const KANA: usize = 29;
-const HAN: usize = 30;
-const HANGUL: usize = 31;
-const PRIVATE_AND_WIDE: usize = 32;
-const ASTRAL: usize = 33;
-const WORD_AFTER_OTHER: usize = 34;
-const CAPITALS: usize = 35;
-const OTHER_AFTER_ASCII: usize = 36;
-const CONTROLS: usize = 37;
-const SPACES_MORE: usize = 38;
-const PUNCTUATION_LONG: usize = 39;
-const LATIN_MORE: usize = 40;
-
 impl Scan {
-    pub(crate) fn of(text: &[u8]) -> Self {
-        let mut scan = Self {
+    pub(crate) fn new() -> Self {
+        Self {
+            bytes: 0,
             pieces: 0,
             counts: [0; FEATURES],
-        };
+        }
+    }
+
+    pub(crate) fn of(text: &str) -> Self {
+        let mut scan = Self::new();
+        scan.add(text.as_bytes());
+        scan
+    }
+
+    /// Bounds of the tokens of all texts, and an estimate between them.
+    pub(crate) fn bounds(&self, encoding: Encoding) -> TokenBounds {
+        let lower = self.pieces.max(self.bytes.div_ceil(LONGEST_TOKEN));
+        let costs = self.counts.iter().zip(weights(encoding));
+        let thousandths: i64 = costs.map(|(n, w)| i64::from(*n) * i64::from(*w)).sum();
+        let estimate = u64::try_from(thousandths).unwrap_or(0).div_ceil(1_000);
+        TokenBounds::new(lower, estimate, self.bytes)
+    }
+
+    /// Adds a text, UTF-8 if the bounds are to mean anything.
+    pub(crate) fn add(&mut self, text: &[u8]) {
+        self.bytes += text.len() as u64;
         let mut at = 0;
         while let Some(&first) = text.get(at) {
             let before = at.checked_sub(1).map(|i| text[i]);
             let rest = &text[at..];
             at += match first {
-                b'A'..=b'Z' | b'a'..=b'z' => scan.word(before, rest),
-                b'0'..=b'9' => scan.digits(before, rest),
-                b'\n' | b'\r' => scan.newlines(before, rest),
-                b' ' | b'\t' | 0x0b | 0x0c => scan.spaces(rest),
-                b'!'..=b'~' => scan.punctuation(rest),
-                0x80.. => scan.other(before, rest),
+                b'A'..=b'Z' | b'a'..=b'z' => self.word(before, rest),
+                b'0'..=b'9' => self.digits(before, rest),
+                b'\n' | b'\r' => self.newlines(before, rest),
+                b' ' | b'\t' | 0x0b | 0x0c => self.spaces(rest),
+                b'!'..=b'~' => self.punctuation(rest),
+                0x80.. => self.other(before, rest),
                 _ => {
-                    scan.counts[CONTROLS] += 1;
+                    self.counts[CONTROLS] += 1;
                     1
                 }
             };
         }
-        scan
     }
 
     /// One word: letters up to a capital that follows a small letter.
@@ -94,8 +75,12 @@ impl Scan {
             }
             length += 1;
         }
-        let capitals = rest[..length].iter().skip(1);
-        self.counts[CAPITALS] += capitals.filter(|b| b.is_ascii_uppercase()).count() as u32;
+        let mut capitals = 0;
+        for letter in &rest[..length] {
+            self.counts[LETTERS + usize::from((letter | 0x20) - b'a')] += 1;
+            capitals += u32::from(letter.is_ascii_uppercase());
+        }
+        self.counts[CAPITALS] += capitals.saturating_sub(u32::from(rest[0].is_ascii_uppercase()));
         match length {
             1..=12 => self.counts[length - 1] += 1,
             _ => {
@@ -166,41 +151,18 @@ impl Scan {
 
     /// One character beyond ASCII; its continuation bytes are skipped.
     fn other(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
-        let (feature, length) = match rest[0] {
-            0xc2..=0xcb => (LATIN, 2),
-            0xcc..=0xd5 => (CYRILLIC_GREEK, 2),
-            0xd6..=0xdf => (HEBREW_ARABIC, 2),
-            0xe0 => (INDIC, 3),
-            0xe1 => (LATIN_MORE, 3),
-            0xe2 => (SYMBOLS, 3),
-            0xe3 => (KANA, 3),
-            0xe4..=0xe9 => (HAN, 3),
-            0xea..=0xed => (HANGUL, 3),
-            0xee..=0xef => (PRIVATE_AND_WIDE, 3),
-            _ => (ASTRAL, 4),
-        };
+        let (feature, length) = script(rest);
         self.counts[feature] += 1;
         if before.is_some_and(|b| b.is_ascii_alphabetic()) {
             self.counts[OTHER_AFTER_ASCII] += 1;
         }
         length
     }
-
-    fn estimate(&self, encoding: Encoding) -> u64 {
-        let weights = match encoding {
-            Encoding::Cl100kBase => &CL100K,
-            Encoding::O200kBase => &O200K,
-        };
-        let costs = self.counts.iter().zip(weights);
-        let millis: i64 = costs.map(|(n, w)| i64::from(*n) * i64::from(*w)).sum();
-        u64::try_from(millis).unwrap_or(0).div_ceil(1_000)
-    }
 }
+
+/// Of both vocabularies, special tokens apart, in bytes.
+pub(crate) const LONGEST_TOKEN: u64 = 128;
 
 fn run(rest: &[u8], of: impl Fn(&u8) -> bool) -> usize {
     rest.iter().position(|b| !of(b)).unwrap_or(rest.len())
 }
-
-// In thousandths of a token.
-const CL100K: [i32; FEATURES] = [1000; FEATURES];
-const O200K: [i32; FEATURES] = [1000; FEATURES];

@@ -1,43 +1,80 @@
-//! One text of a prompt, looked at as far as a cap allows.
+//! The texts of a prompt, looked at as far as a cap allows.
 
 use tollgate_core::{InputKind, TokenBounds, TokenInput};
 
-use crate::{Encoding, scan, text::plain};
+use crate::{
+    Encoding,
+    scan::{LONGEST_TOKEN, Scan},
+    text::plain,
+};
 
 /// Whose habits are assumed of other vocabularies.
 pub(crate) const UNKNOWN: Encoding = Encoding::Cl100kBase;
 
-/// Bounds of one text, of which at most `cap` bytes are looked at.
-pub(crate) fn text_within(
-    input: &TokenInput,
-    encoding: Option<Encoding>,
-    cap: &mut usize,
-) -> TokenBounds {
-    if let Some(tokens) = role_tokens(input) {
-        return TokenBounds::exact(tokens);
+/// What is known of texts of which at most `cap` bytes together are looked at.
+pub(crate) struct Survey {
+    cap: usize,
+    roles: u64,
+    scan: Scan,
+    seen_bytes: u64,
+    unseen_bytes: u64,
+    /// What is left of the unseen ones when their escapes are resolved, at least.
+    fewest_unseen_bytes: u64,
+    cuts: u64,
+}
+
+impl Survey {
+    pub(crate) fn new(cap: usize) -> Self {
+        Self {
+            cap,
+            roles: 0,
+            scan: Scan::new(),
+            seen_bytes: 0,
+            unseen_bytes: 0,
+            fewest_unseen_bytes: 0,
+            cuts: 0,
+        }
     }
-    let bytes = input.text.len() as u64;
-    // Of a vocabulary that is not known nothing is certain.
-    let least = |bound| if encoding.is_some() { bound } else { 0 };
-    let seen = beginning(input, *cap);
-    *cap -= seen.len();
-    let text = plain(seen, input.escaped);
-    let mut bounds = scan::bounds(&text, encoding.unwrap_or(UNKNOWN));
-    let unseen = bytes - seen.len() as u64;
-    if unseen > 0 {
-        // The piece at the cut may be one with what follows. An escape makes six bytes of one.
-        let fewest_bytes = if input.escaped { unseen / 6 } else { unseen };
-        let more = match seen.len() as u64 {
-            0 => unseen.div_ceil(3),
-            seen => bounds.estimate.saturating_mul(unseen) / seen,
+
+    pub(crate) fn add(&mut self, input: &TokenInput) {
+        if let Some(tokens) = role_tokens(input) {
+            self.roles += tokens;
+            return;
+        }
+        let seen = beginning(input, self.cap);
+        self.cap -= seen.len();
+        if input.escaped && seen.contains(&b'\\') {
+            self.scan.add(plain(seen, true).as_bytes());
+        } else {
+            self.scan.add(seen);
+        }
+        self.seen_bytes += seen.len() as u64;
+        let unseen = (input.text.len() - seen.len()) as u64;
+        if unseen > 0 {
+            self.cuts += u64::from(!seen.is_empty());
+            self.unseen_bytes += unseen;
+            // An escape makes six bytes of one.
+            self.fewest_unseen_bytes += if input.escaped { unseen / 6 } else { unseen };
+        }
+    }
+
+    /// Bounds of the tokens of all texts; of an unknown vocabulary only the upper one is certain.
+    pub(crate) fn bounds(&self, encoding: Option<Encoding>) -> TokenBounds {
+        let seen = self.scan.bounds(encoding.unwrap_or(UNKNOWN));
+        // What is unseen is like the rest. The piece at a cut may be one with what follows.
+        let unseen = match self.seen_bytes {
+            0 => self.unseen_bytes.div_ceil(3),
+            bytes => seen.estimate.saturating_mul(self.unseen_bytes) / bytes,
         };
-        bounds = TokenBounds::new(
-            bounds.lower.saturating_sub(1) + fewest_bytes / LONGEST_TOKEN,
-            bounds.estimate.saturating_add(more),
-            bounds.upper.saturating_add(unseen),
-        );
+        let lower = seen.lower.saturating_sub(self.cuts) + self.fewest_unseen_bytes / LONGEST_TOKEN;
+        TokenBounds::new(
+            encoding.map_or(0, |_| self.roles + lower),
+            self.roles
+                .saturating_add(seen.estimate)
+                .saturating_add(unseen),
+            self.roles + seen.upper + self.unseen_bytes,
+        )
     }
-    TokenBounds::new(least(bounds.lower), bounds.estimate, bounds.upper)
 }
 
 /// A role that is one token in both vocabularies, as all of OpenAI's are.
@@ -74,7 +111,6 @@ fn beginning(input: &TokenInput, cap: usize) -> &[u8] {
 }
 
 const LONGEST_ESCAPE: usize = 12;
-const LONGEST_TOKEN: u64 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -109,20 +145,24 @@ mod tests {
 
     #[test]
     fn a_cap_bounds_the_look_and_not_the_truth() {
-        let text = "word ".repeat(1_000);
-        let text = input(InputKind::Content, &text, false);
-        let whole = text_within(&text, Some(Encoding::O200kBase), &mut { usize::MAX });
-        assert_eq!(whole.lower, 1_000);
-        for cap in [0, 1, 7, 100, 4_999] {
-            let mut left = cap;
-            let bounds = text_within(&text, Some(Encoding::O200kBase), &mut left);
-            assert!(left < cap.max(1), "{cap}");
-            assert!(bounds.lower <= 1_000 && 1_000 <= bounds.upper, "{bounds:?}");
-            assert!(bounds.lower >= 5_000_u64.div_ceil(128) - 1, "{bounds:?}");
+        let text = input(InputKind::Content, &"word ".repeat(1_000), false);
+        let within = |cap| {
+            let mut survey = Survey::new(cap);
+            survey.add(&text);
+            survey.add(&text);
+            assert!(survey.seen_bytes <= cap as u64);
+            survey.bounds(Some(Encoding::O200kBase))
+        };
+        let whole = within(usize::MAX);
+        assert_eq!(whole.lower, 2_000);
+        for cap in [0, 1, 7, 100, 4_999, 5_000, 5_001] {
+            let bounds = within(cap);
+            assert!(bounds.lower <= 2_000 && 2_000 <= bounds.upper, "{bounds:?}");
+            assert!(bounds.lower >= 10_000 / 128 - 2, "{bounds:?}");
             // From a few words on, the rest is like the beginning.
             if cap >= 100 {
                 assert!(
-                    bounds.estimate.abs_diff(whole.estimate) <= 300,
+                    bounds.estimate.abs_diff(whole.estimate) <= 200,
                     "{bounds:?}"
                 );
             }
@@ -131,8 +171,10 @@ mod tests {
 
     #[test]
     fn nothing_is_certain_of_an_unknown_vocabulary() {
-        let text = input(InputKind::Content, "a b c", false);
-        let bounds = text_within(&text, None, &mut { 99 });
-        assert_eq!((bounds.lower, bounds.upper), (0, 5));
+        let mut survey = Survey::new(99);
+        survey.add(&input(InputKind::Role, "user", true));
+        survey.add(&input(InputKind::Content, "a b c", false));
+        let bounds = survey.bounds(None);
+        assert_eq!((bounds.lower, bounds.upper), (0, 6));
     }
 }
