@@ -1,1 +1,125 @@
-//! A tower layer that re-frames server-sent events, and the framer it stands on
+//! Streams that no network, upstream or SDK can break: a tower layer that re-frames server-sent
+//! events, and the framer it stands on.
+//!
+//! [`SseLayer`] reads what an upstream answers to a chat completion. A stream leaves as whole
+//! events in the one form that every SDK reads, with the oddities of Azure and others taken out,
+//! `[DONE]` if and only if the answer is complete, and an error event if it is not. Its usage is
+//! asked for, recorded and shown to callers who asked. [`Framer`] parses any event stream, and
+//! [`Reframer`] is the layer without HTTP: both are sans-IO and usable alone.
+//!
+//! ```
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::{BodyExt, Full};
+//! use tollgate_sse::SseLayer;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // An upstream that sends comments and filter results, and forgets to say `[DONE]`.
+//! const CHUNKS: &str = concat!(
+//!     ": hello\r\n\r\n",
+//!     "data: {\"choices\":[],\"prompt_filter_results\":[]}\r\n\r\n",
+//!     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",",
+//!     "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}]}",
+//! );
+//! // Another one that is broken.
+//! const ERROR: &str = "data: {\"error\":{\"message\":\"Overloaded\",\"code\":503}}\n\n";
+//!
+//! let upstream = service_fn(|request: Request<()>| async move {
+//!     let body = if request.uri() == "/broken" { ERROR } else { CHUNKS };
+//!     Response::builder().header("content-type", "text/event-stream").body(Full::from(body))
+//! });
+//! let service = SseLayer::new().layer(upstream);
+//!
+//! let response = service.clone().oneshot(Request::new(())).await?;
+//! let answer = response.into_body().collect().await?.to_bytes();
+//! assert!(answer.starts_with(b"data: {\"id\":\"c\","));
+//! assert!(answer.ends_with(b"\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"));
+//!
+//! // An error before any output is an answer with a status, which clients can retry.
+//! let request = Request::builder().uri("/broken").body(())?;
+//! assert_eq!(service.oneshot(request).await?.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What happens to an answer
+//!
+//! Only answers with a 2xx status and without a content encoding are touched. Others, error
+//! answers above all, pass as they are.
+//!
+//! **`text/event-stream`** is re-framed. Events that need no change leave as their original bytes;
+//! changes are spliced in, and every other byte, member order and number spelling stays.
+//!
+//! * Comments, `event`, `id` and `retry` lines, empty events, objects without `choices` and chunks
+//!   that say nothing are dropped: one or another SDK trips over each of them.
+//! * Choices without a `delta` are dropped, or given one if they finish. What content filters say
+//!   is removed. Missing `id`, `object`, `created` and `model` are filled in.
+//! * An error object, an event that is not a JSON object, an end before every choice has finished,
+//!   silence: the stream ends with one error event in OpenAI's form. Nothing follows it.
+//! * Before the first event is known the head is held back, for at most 64 KiB of input that holds
+//!   none ([`SseLayer::hold_bytes`]); an error that is found until then becomes an answer.
+//!
+//! **`application/json`** is held up to 8 MiB, read once for its usage, freed from filter results
+//! and sent with its length. An answer that is cut off or larger is a 502.
+//!
+//! # Placement
+//!
+//! Next to the upstream, inside `UpstreamLayer`: then an error in the first event can still move
+//! to another upstream. It runs once for each attempt. The inner body must be `Unpin`, as bodies
+//! of hyper and axum are. It needs a tokio runtime with time, for the timeouts.
+//!
+//! # Facts
+//!
+//! All optional. [`ChatRequest`](tollgate_core::ChatRequest): whether the caller wants usage
+//! (without it, usage passes as it came), and the model for chunks that name none.
+//! [`SharedBody`](tollgate_core::SharedBody): where `stream_options` is set, so that the upstream
+//! tells its usage. [`AttemptSettings`](tollgate_core::AttemptSettings): overrule the layer's.
+//! [`UsageSlot`](tollgate_core::UsageSlot): is filled with the usage, and with the output passed on
+//! so far. [`RequestId`](tollgate_core::RequestId): for answers that have no id.
+//!
+//! # Refusals
+//!
+//! Only before the head is sent, and only for failures of the upstream.
+//!
+//! * A stream that fails before its first event: an
+//!   [`UpstreamFault`](tollgate_core::UpstreamFault) in the extensions, rendered with the status
+//!   that its code or type means; 502 `upstream_invalid_event` and `upstream_stream_truncated`,
+//!   504 `upstream_timeout`. So is a JSON answer that is nothing but an error object.
+//! * A JSON answer that is cut off, not JSON or too large: 502 `upstream_unavailable`; silent: 504.
+//!
+//! # Cancel safety
+//!
+//! Dropping the future or the body drops the upstream's body, which is what cancels the call.
+//! Usage and output are recorded as they are passed on, so that what a caller got before it left
+//! is known.
+//!
+//! # Cost
+//!
+//! Each stream allocates its state once. An event that looks like an earlier one is compared with
+//! it instead of parsed, and costs no allocation.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod body;
+mod chunk;
+mod edit;
+mod fault;
+mod framer;
+mod future;
+mod identity;
+mod json;
+mod json_answer;
+mod layer;
+mod output;
+mod pattern;
+mod reframe;
+mod stream;
+mod tap;
+mod usage;
+
+pub use body::SseBody;
+pub use framer::{Event, EventTooLarge, Framer};
+pub use future::SseFuture;
+pub use layer::{Sse, SseLayer};
+pub use reframe::{Reframer, StreamEnd};
+pub use tap::{Flow, NoTap, Tap};

@@ -1,0 +1,469 @@
+//! Server-sent events out of pieces of any size.
+
+use std::{fmt, ops::Range, time::Duration};
+
+use bytes::Bytes;
+use memchr::memchr2;
+
+/// Finds the events in a `text/event-stream`, however it was cut. Sans-IO and usable alone.
+///
+/// Bytes go in by [`push`](Self::push) and events come out of [`next_event`](Self::next_event),
+/// as the [HTML standard] reads them: lines end at LF, CR or CRLF; one byte order mark at the
+/// start, comments and unknown fields mean nothing; several `data` lines are joined by LF. An event
+/// that came in one piece and has one `data` line is a borrowed slice of that piece; only what a
+/// cut went through is copied. Nothing is decoded: data is bytes.
+///
+/// Memory is bounded: an event with more than [`max_event_bytes`](Self::max_event_bytes), or with
+/// more than 1,024 `data` lines, is an error. The time is linear in the input for any cuts.
+///
+/// ```
+/// use tollgate_sse::Framer;
+///
+/// let mut framer = Framer::new();
+/// let mut seen = Vec::new();
+/// for piece in [": hello\r\n\r\nda", "ta: one\n\nevent: tick\nda", "ta: two\ndata: lines\n\n"] {
+///     framer.push(piece);
+///     while let Some(event) = framer.next_event()? {
+///         seen.push((event.name().map(<[u8]>::to_vec), event.to_bytes()));
+///     }
+/// }
+/// assert_eq!(seen[0], (None, "one".into()));
+/// assert_eq!(seen[1], (Some(b"tick".to_vec()), "two\nlines".into()));
+/// # Ok::<_, tollgate_sse::EventTooLarge>(())
+/// ```
+///
+/// [HTML standard]: https://html.spec.whatwg.org/multipage/server-sent-events.html
+#[derive(Clone)]
+pub struct Framer {
+    max_event_bytes: usize,
+    /// The piece being read; everything before `at` is done with.
+    chunk: Bytes,
+    at: usize,
+    /// The beginning of a line that earlier pieces brought.
+    line: Vec<u8>,
+    data: Data,
+    /// The data of an event that is not one slice of `chunk`.
+    joined: Vec<u8>,
+    data_lines: usize,
+    name: Vec<u8>,
+    last_id: Vec<u8>,
+    retry: Option<Duration>,
+    /// The event in `data` has been handed out.
+    handed_out: bool,
+    past_first_line: bool,
+    /// The last line ended with a CR at the very end of a piece.
+    swallow_lf: bool,
+    too_large: bool,
+}
+
+/// The data of the event in progress.
+#[derive(Clone, Debug)]
+enum Data {
+    None,
+    /// In the current piece.
+    Slice {
+        value: Range<usize>,
+        /// Where the line began, if it is spelled `data: …` and ends with an LF alone.
+        canonical_from: Option<usize>,
+        /// Where the whole event stands, once it is complete and all of it is canonical.
+        wire: Option<Range<usize>>,
+    },
+    Joined,
+}
+
+impl Framer {
+    /// A framer for one stream, with the default limit of 1 MiB for an event.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
+            chunk: Bytes::new(),
+            at: 0,
+            line: Vec::new(),
+            data: Data::None,
+            joined: Vec::new(),
+            data_lines: 0,
+            name: Vec::new(),
+            last_id: Vec::new(),
+            retry: None,
+            handed_out: false,
+            past_first_line: false,
+            swallow_lf: false,
+            too_large: false,
+        }
+    }
+
+    /// Limits an event's data and any single line to this many bytes. Default: 1 MiB.
+    #[must_use]
+    pub const fn max_event_bytes(mut self, bytes: usize) -> Self {
+        self.max_event_bytes = bytes;
+        self
+    }
+
+    /// Adds the next piece of the stream.
+    ///
+    /// Take all events out of a piece before you push the next one: otherwise what is left of it
+    /// has to be copied.
+    pub fn push(&mut self, chunk: impl Into<Bytes>) {
+        let chunk = chunk.into();
+        self.clear_handed_out();
+        if self.at < self.chunk.len() {
+            self.unslice();
+            let mut both = self.chunk.slice(self.at..).to_vec();
+            both.extend_from_slice(&chunk);
+            self.chunk = both.into();
+        } else {
+            self.chunk = chunk;
+        }
+        self.at = 0;
+    }
+
+    /// The next event that is complete, or `None` until more is pushed.
+    ///
+    /// # Errors
+    ///
+    /// [`EventTooLarge`], and from then on always: where the event ends is not looked for.
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, EventTooLarge> {
+        if self.advance()? {
+            return Ok(Some(self.event()));
+        }
+        Ok(None)
+    }
+
+    /// What stands at the end of the stream without the blank line that would complete it.
+    ///
+    /// Browsers discard it. Some servers forget the blank line after their last event, so it is
+    /// up to you to see whether it is whole. Call this after the last
+    /// [`next_event`](Self::next_event).
+    pub fn finish(&mut self) -> Option<Event<'_>> {
+        self.clear_handed_out();
+        if self.too_large || self.advance().is_err() {
+            return None;
+        }
+        self.clear_handed_out();
+        let line = std::mem::take(&mut self.line);
+        self.carried_line(&line);
+        if matches!(self.data, Data::None) || self.data_lines > MAX_DATA_LINES {
+            return None;
+        }
+        Some(self.event())
+    }
+
+    /// The last `id` that the stream has sent, for `last-event-id` when it is opened again.
+    #[must_use]
+    pub fn last_event_id(&self) -> &[u8] {
+        &self.last_id
+    }
+
+    /// How long the stream asks to wait before it is opened again.
+    #[must_use]
+    pub const fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    fn event(&mut self) -> Event<'_> {
+        self.handed_out = true;
+        let (data, source) = match &self.data {
+            Data::None => (&b""[..], None),
+            Data::Joined => (&self.joined[..], None),
+            Data::Slice { value, wire, .. } => (
+                &self.chunk[value.clone()],
+                Some((value.start, wire.clone())),
+            ),
+        };
+        Event {
+            data,
+            name: &self.name,
+            chunk: &self.chunk,
+            source,
+        }
+    }
+
+    /// Reads on until an event is complete (`true`) or the piece is used up.
+    fn advance(&mut self) -> Result<bool, EventTooLarge> {
+        self.clear_handed_out();
+        if self.too_large {
+            return Err(EventTooLarge(()));
+        }
+        loop {
+            let rest = &self.chunk[self.at..];
+            let Some(&first) = rest.first() else {
+                self.carry()?;
+                return Ok(false);
+            };
+            if std::mem::take(&mut self.swallow_lf) && first == b'\n' {
+                self.at += 1;
+                continue;
+            }
+            // Every event has an empty line: finding its end needs no search.
+            let found = match first {
+                b'\n' | b'\r' => Some(0),
+                _ => memchr2(b'\n', b'\r', rest),
+            };
+            let Some(length) = found else {
+                self.carry()?;
+                return Ok(false);
+            };
+            let line = self.at..self.at + length;
+            let ends_with_lf = rest[length] == b'\n';
+            self.at = line.end + 1;
+            if !ends_with_lf {
+                match self.chunk.get(self.at) {
+                    Some(b'\n') => self.at += 1,
+                    Some(_) => {}
+                    None => self.swallow_lf = true,
+                }
+            }
+            self.check_size(self.line.len() + length)?;
+            let empty = if self.line.is_empty() {
+                self.line_in_chunk(line, ends_with_lf)
+            } else {
+                let mut carried = std::mem::take(&mut self.line);
+                carried.extend_from_slice(&self.chunk[line]);
+                let empty = self.carried_line(&carried);
+                carried.clear();
+                self.line = carried;
+                empty
+            };
+            if self.data_lines > MAX_DATA_LINES {
+                return self.fail();
+            }
+            if empty {
+                if let Data::Slice {
+                    canonical_from,
+                    wire,
+                    ..
+                } = &mut self.data
+                {
+                    let from = canonical_from.filter(|_| ends_with_lf);
+                    *wire = from.map(|from| from..self.at);
+                    return Ok(true);
+                }
+                if matches!(self.data, Data::Joined) {
+                    return Ok(true);
+                }
+                self.name.clear();
+            }
+        }
+    }
+
+    /// Reads a line that stands whole in the piece; `true` if it is empty.
+    fn line_in_chunk(&mut self, mut line: Range<usize>, ends_with_lf: bool) -> bool {
+        if !std::mem::replace(&mut self.past_first_line, true)
+            && self.chunk[line.clone()].starts_with(BYTE_ORDER_MARK)
+        {
+            line.start += BYTE_ORDER_MARK.len();
+        }
+        if line.is_empty() {
+            return true;
+        }
+        let text = &self.chunk[line.clone()];
+        if let Some(value) = text.strip_prefix(b"data:") {
+            self.data_lines += 1;
+            let spaced = value.first() == Some(&b' ');
+            let start = line.start + "data:".len() + usize::from(spaced);
+            if matches!(self.data, Data::None) {
+                self.data = Data::Slice {
+                    value: start..line.end,
+                    canonical_from: Some(line.start).filter(|_| spaced && ends_with_lf),
+                    wire: None,
+                };
+            } else {
+                self.unslice();
+                self.joined.push(b'\n');
+                self.joined.extend_from_slice(&self.chunk[start..line.end]);
+            }
+            return false;
+        }
+        // The line stands between the data and the empty line, so these are not one slice.
+        if let Data::Slice { canonical_from, .. } = &mut self.data {
+            *canonical_from = None;
+        }
+        let chunk = self.chunk.clone();
+        self.other_field(&chunk[line]);
+        false
+    }
+
+    /// Reads a line that a cut went through; `true` if it is empty.
+    fn carried_line(&mut self, mut line: &[u8]) -> bool {
+        if !std::mem::replace(&mut self.past_first_line, true) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        if let Some(value) = line.strip_prefix(b"data:") {
+            self.push_data(value.strip_prefix(b" ").unwrap_or(value));
+        } else if !line.is_empty() {
+            if let Data::Slice { canonical_from, .. } = &mut self.data {
+                *canonical_from = None;
+            }
+            self.other_field(line);
+        }
+        line.is_empty()
+    }
+
+    fn push_data(&mut self, value: &[u8]) {
+        self.data_lines += 1;
+        if !matches!(self.data, Data::None) {
+            self.unslice();
+            self.joined.push(b'\n');
+        }
+        self.data = Data::Joined;
+        self.joined.extend_from_slice(value);
+    }
+
+    fn other_field(&mut self, line: &[u8]) {
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let (field, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => self.push_data(value),
+            b"event" => {
+                self.name.clear();
+                self.name.extend_from_slice(value);
+            }
+            b"id" if !value.contains(&0) => {
+                self.last_id.clear();
+                self.last_id.extend_from_slice(value);
+            }
+            b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+                let millis = value.iter().try_fold(0u64, |millis, digit| {
+                    millis.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+                });
+                self.retry = millis.map(Duration::from_millis).or(self.retry);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what the next piece will complete.
+    fn carry(&mut self) -> Result<(), EventTooLarge> {
+        self.unslice();
+        self.check_size(self.line.len() + self.chunk.len() - self.at)?;
+        self.line.extend_from_slice(&self.chunk[self.at..]);
+        self.chunk = Bytes::new();
+        self.at = 0;
+        Ok(())
+    }
+
+    /// Copies the data that was a slice of the piece.
+    fn unslice(&mut self) {
+        if let Data::Slice { value, .. } = &self.data {
+            self.joined.extend_from_slice(&self.chunk[value.clone()]);
+            self.data = Data::Joined;
+        }
+    }
+
+    /// Whether the event fits with one more line of this length. What counts does not depend on
+    /// how the stream was cut: a line that is too long is so from the first byte too many.
+    fn check_size(&mut self, line: usize) -> Result<(), EventTooLarge> {
+        let held = match &self.data {
+            Data::None => 0,
+            Data::Slice { value, .. } => value.len() + 1,
+            Data::Joined => self.joined.len() + 1,
+        };
+        if held + line > self.max_event_bytes {
+            return self.fail().map(drop);
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self) -> Result<bool, EventTooLarge> {
+        let max_event_bytes = self.max_event_bytes;
+        *self = Self::new().max_event_bytes(max_event_bytes);
+        self.too_large = true;
+        Err(EventTooLarge(()))
+    }
+
+    fn clear_handed_out(&mut self) {
+        if std::mem::take(&mut self.handed_out) {
+            self.data = Data::None;
+            self.data_lines = 0;
+            self.joined.clear();
+            self.name.clear();
+        }
+    }
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Framer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Answers do not belong in logs.
+        f.debug_struct("Framer")
+            .field("max_event_bytes", &self.max_event_bytes)
+            .field("held_bytes", &(self.line.len() + self.joined.len()))
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event, borrowed from the [`Framer`] that found it.
+#[derive(Clone)]
+pub struct Event<'a> {
+    data: &'a [u8],
+    name: &'a [u8],
+    chunk: &'a Bytes,
+    /// Where the data begins in the piece, and where the whole event stands there.
+    source: Option<(usize, Option<Range<usize>>)>,
+}
+
+impl<'a> Event<'a> {
+    /// The data. It may be empty: an event is whatever has a `data` line.
+    #[must_use]
+    pub const fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// The value of the `event` field, unless it is absent or empty.
+    #[must_use]
+    pub fn name(&self) -> Option<&'a [u8]> {
+        Some(self.name).filter(|name| !name.is_empty())
+    }
+
+    /// The data for keeps: shared with the piece that brought it if it can be, copied otherwise.
+    /// As long as it is shared, the whole piece stays in memory.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.source {
+            Some((start, _)) => self.chunk.slice(*start..start + self.data.len()),
+            None => Bytes::copy_from_slice(self.data),
+        }
+    }
+
+    /// Where the event stands in the piece, if all of it is there as `data: …` LF LF and nothing
+    /// else.
+    pub(crate) fn wire(&self) -> Option<Range<usize>> {
+        self.source.as_ref()?.1.clone()
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("bytes", &self.data.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event has more bytes or lines than its [`Framer`] allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTooLarge(());
+
+impl fmt::Display for EventTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a server-sent event is larger than allowed")
+    }
+}
+
+impl std::error::Error for EventTooLarge {}
+
+/// The default of [`Framer::max_event_bytes`].
+pub(crate) const DEFAULT_MAX_EVENT_BYTES: usize = 1 << 20;
+
+/// Far above any printed JSON that somebody put on several lines.
+const MAX_DATA_LINES: usize = 1_024;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

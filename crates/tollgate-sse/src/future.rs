@@ -1,0 +1,292 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    response::Parts,
+};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tollgate_core::{
+    ChatRequest, Dialect, Rejection, RejectionKind, Render, RequestId, Stamps, UpstreamFault,
+    UsageSlot,
+};
+
+use crate::{
+    Reframer, SseBody, StreamEnd, Tap,
+    chunk::{Reading, Shape},
+    json_answer::{JsonAnswer, Refusal, cut, too_large},
+    layer::Settings,
+    stream::{Clocks, Stream},
+};
+
+pin_project! {
+    /// The answer of an [`Sse`](crate::Sse) service.
+    pub struct SseFuture<F, B, T, R> {
+        #[pin]
+        state: State<F, B, T>,
+        call: Option<Call<T, R>>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B, T> {
+        Calling {
+            #[pin]
+            future: F,
+        },
+        Holding {
+            head: Option<Parts>,
+            stream: Option<Box<Stream<B, T>>>,
+        },
+        Reading {
+            head: Option<Parts>,
+            body: B,
+            answer: Option<JsonAnswer>,
+            clocks: Clocks,
+        },
+    }
+}
+
+/// What a request has left behind for its answer.
+pub(crate) struct Call<T, R> {
+    pub(crate) settings: Settings,
+    pub(crate) reading: Reading,
+    pub(crate) tap: Option<T>,
+    pub(crate) chat: Option<ChatRequest>,
+    pub(crate) request_id: Option<RequestId>,
+    pub(crate) usage: Option<UsageSlot>,
+    pub(crate) stamps: Stamps,
+    pub(crate) dialect: Dialect,
+    /// The answer to a `HEAD` request has a head alone.
+    pub(crate) bodiless: bool,
+    pub(crate) render: R,
+}
+
+impl<F, B, T, R> SseFuture<F, B, T, R> {
+    pub(crate) const fn new(future: F, call: Option<Call<T, R>>) -> Self {
+        Self {
+            state: State::Calling { future },
+            call,
+        }
+    }
+}
+
+impl<F, B, T, R, E> Future for SseFuture<F, B, T, R>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes> + Unpin,
+    T: Tap,
+    R: Render,
+{
+    type Output = Result<Response<SseBody<B, T>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Calling { future } => {
+                    let mut answer = ready!(future.poll(cx))?;
+                    let Some(call) = this.call.as_mut() else {
+                        return Poll::Ready(Ok(answer.map(SseBody::passed)));
+                    };
+                    call.stamps.pass(answer.headers_mut());
+                    let next = match call.kind(&answer) {
+                        AnswerKind::Other => return Poll::Ready(Ok(answer.map(SseBody::passed))),
+                        AnswerKind::Stream => call.hold(answer),
+                        AnswerKind::Json => match call.read(answer) {
+                            Ok(next) => next,
+                            Err(rejection) => return Poll::Ready(Ok(call.refuse(rejection))),
+                        },
+                    };
+                    this.state.set(next);
+                }
+                StateProj::Holding { head, stream } => {
+                    let held = stream.as_mut().expect(COMPLETED);
+                    let call = this.call.as_ref().expect(COMPLETED);
+                    ready!(held.poll_fill(cx, call.settings.hold_bytes));
+                    if let Some(StreamEnd::Failed(fault)) = held.end() {
+                        if held.is_untouched() {
+                            return Poll::Ready(Ok(call.fault(fault)));
+                        }
+                    }
+                    let head = head.take().expect(COMPLETED);
+                    let stream = stream.take().expect(COMPLETED);
+                    return Poll::Ready(Ok(Response::from_parts(head, SseBody::stream(stream))));
+                }
+                StateProj::Reading {
+                    head,
+                    body,
+                    answer,
+                    clocks,
+                } => {
+                    let call = this.call.as_ref().expect(COMPLETED);
+                    let read = ready!(poll_read(body, answer, clocks, cx));
+                    let answer = answer.take().expect(COMPLETED);
+                    let reading = Reading {
+                        shape: Shape::Answer,
+                        ..call.reading
+                    };
+                    let whole = read
+                        .map_err(Refusal::Rejection)
+                        .and_then(|()| answer.finish(reading, call.usage.as_ref()));
+                    return Poll::Ready(Ok(match whole {
+                        Ok(bytes) => {
+                            let mut head = head.take().expect(COMPLETED);
+                            let length = HeaderValue::from(bytes.len());
+                            head.headers.insert(CONTENT_LENGTH, length);
+                            Response::from_parts(head, SseBody::local(bytes))
+                        }
+                        Err(Refusal::Fault(fault)) => call.fault(&fault),
+                        Err(Refusal::Rejection(rejection)) => call.refuse(rejection),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+enum AnswerKind {
+    Stream,
+    Json,
+    Other,
+}
+
+impl<T: Tap, R: Render> Call<T, R> {
+    fn kind<B: Body>(&self, answer: &Response<B>) -> AnswerKind {
+        let headers = answer.headers();
+        let plain = headers
+            .get(CONTENT_ENCODING)
+            .is_none_or(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        if !answer.status().is_success() || !plain || self.bodiless {
+            return AnswerKind::Other;
+        }
+        match media_type(headers) {
+            Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => AnswerKind::Stream,
+            Some(kind) if kind.eq_ignore_ascii_case("application/json") => AnswerKind::Json,
+            _ => AnswerKind::Other,
+        }
+    }
+
+    fn hold<F, B>(&mut self, answer: Response<B>) -> State<F, B, T> {
+        let (mut head, body) = answer.into_parts();
+        let headers = &mut head.headers;
+        headers.remove(CONTENT_LENGTH);
+        for (name, value) in STREAM_HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let request = self.request_id.as_ref().map_or("", RequestId::as_str);
+        let id = format!(
+            "chatcmpl-{}",
+            request.strip_prefix("req_").unwrap_or(request)
+        );
+        let model = self.chat.as_ref().map_or("unknown", ChatRequest::model);
+        let reframer = Reframer::new()
+            .show_usage(self.reading.show_usage)
+            .keep_filters(self.settings.keep_filters)
+            .max_event_bytes(self.settings.max_event_bytes)
+            .fill_with(&id, model)
+            .tap(self.tap.take().expect(COMPLETED));
+        let silence = self.settings.silence;
+        let stream = Stream::new(body, reframer, self.usage.clone(), silence);
+        State::Holding {
+            head: Some(head),
+            stream: Some(Box::new(stream)),
+        }
+    }
+
+    fn read<F, B: Body>(&self, answer: Response<B>) -> Result<State<F, B, T>, Rejection> {
+        let (head, body) = answer.into_parts();
+        let max_bytes = self.settings.max_json_bytes;
+        if body.size_hint().lower() > max_bytes as u64 {
+            return Err(too_large());
+        }
+        Ok(State::Reading {
+            head: Some(head),
+            body,
+            answer: Some(JsonAnswer::new(max_bytes)),
+            clocks: Clocks::new(self.settings.silence),
+        })
+    }
+
+    /// A failure of the upstream's: a layer outside may still ask another one.
+    fn fault<B>(&self, fault: &UpstreamFault) -> Response<SseBody<B, T>> {
+        let mut answer = self.refuse(Rejection::from(fault));
+        answer.extensions_mut().insert(fault.clone());
+        answer
+    }
+
+    fn refuse<B>(&self, rejection: Rejection) -> Response<SseBody<B, T>> {
+        self.stamps
+            .refuse(rejection, self.dialect, &self.render)
+            .map(SseBody::local)
+    }
+}
+
+/// Reads a JSON answer to its end.
+fn poll_read<B>(
+    body: &mut B,
+    answer: &mut Option<JsonAnswer>,
+    clocks: &mut Clocks,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Rejection>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let answer = answer.as_mut().expect(COMPLETED);
+    let mut pieces = 0;
+    loop {
+        // No piece is an event, so that the longest silence bounds the whole answer too.
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            let expired = clocks.poll_expired(0, cx);
+            return expired.map(|()| Err(Rejection::new(RejectionKind::UpstreamTimeout)));
+        };
+        clocks.heard();
+        match frame {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    answer.push(data)?;
+                }
+            }
+            Some(Err(_)) => return Poll::Ready(Err(cut())),
+            None => return Poll::Ready(Ok(())),
+        }
+        if body.is_end_stream() {
+            return Poll::Ready(Ok(()));
+        }
+        pieces += 1;
+        if pieces == MAX_PIECES {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
+impl<F, B, T, R> fmt::Debug for SseFuture<F, B, T, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseFuture").finish_non_exhaustive()
+    }
+}
+
+/// As OpenAI sends streams; the last one keeps nginx from holding events back.
+const STREAM_HEADERS: [(HeaderName, &str); 3] = [
+    (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+    (CACHE_CONTROL, "no-cache"),
+    (HeaderName::from_static("x-accel-buffering"), "no"),
+];
+
+/// Pieces that one poll takes at most, so that others get their turn.
+const MAX_PIECES: usize = 64;
+
+const COMPLETED: &str = "future polled after completion";

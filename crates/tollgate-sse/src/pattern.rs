@@ -1,0 +1,147 @@
+//! Knowing an event by one that was read before.
+//!
+//! The chunks of a stream differ in a few short strings and in nothing else. An event that equals
+//! a chunk that was read, but for the insides of such strings, is JSON of the same structure: it
+//! begins and finishes the same choices and needs the same changes. To compare is a tenth of the
+//! work of reading, and as certain.
+
+use std::ops::Range;
+
+use crate::{
+    chunk::{Chunk, Findings, Hole},
+    edit::Edit,
+    json::{string_length, text_length},
+};
+
+/// A chunk that was read, as a pattern for those that follow.
+#[derive(Clone, Debug, Default)]
+struct Pattern {
+    json: Vec<u8>,
+    holes: Vec<Hole>,
+    edits: Vec<Edit>,
+    text_bytes: u64,
+}
+
+/// The patterns of a stream, the latest used first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patterns {
+    known: Vec<Pattern>,
+    /// What is learnt in vain is learnt less often.
+    misses: u32,
+}
+
+/// An event that a pattern fits.
+#[derive(Debug)]
+pub(crate) struct Fit<'p> {
+    /// Bytes of output text.
+    pub(crate) text_bytes: u64,
+    /// The changes, whose places are still those in the pattern.
+    pub(crate) edits: &'p [Edit],
+}
+
+impl Patterns {
+    /// Finds the pattern that an event fits. `moves` receives, for each hole, where it ends in the
+    /// pattern and how far what follows has moved.
+    pub(crate) fn fit(&mut self, data: &[u8], moves: &mut Vec<Move>) -> Option<Fit<'_>> {
+        let found = |pattern: &Pattern| pattern.fit(data, moves);
+        let (at, text_bytes) = {
+            let mut found = found;
+            let mut known = self.known.iter().enumerate();
+            known.find_map(|(at, pattern)| Some((at, found(pattern)?)))?
+        };
+        self.misses = 0;
+        self.known.swap(0, at);
+        let edits = &self.known[0].edits;
+        Some(Fit { text_bytes, edits })
+    }
+
+    /// Remembers a chunk, unless something about it is true of it alone.
+    pub(crate) fn learn(&mut self, data: &[u8], chunk: &Chunk, findings: &Findings) {
+        self.misses = self.misses.saturating_add(1);
+        let settled = self.misses <= EAGER || self.misses.is_power_of_two();
+        if !settled || chunk.usage.is_some() || findings.holes.is_empty() || data.len() > MAX_BYTES
+        {
+            return;
+        }
+        let edits = findings.edits.as_slice();
+        let inside = |hole: &Hole| {
+            let within = |edit: &Edit| {
+                edit.span.start < hole.inside.end && hole.inside.start < edit.span.end
+            };
+            edits.iter().any(within)
+        };
+        if findings.holes.iter().any(inside) {
+            return;
+        }
+        let mut pattern = if self.known.len() < MAX_PATTERNS {
+            Pattern::default()
+        } else {
+            self.known.pop().unwrap_or_default()
+        };
+        pattern.json.clear();
+        pattern.json.extend_from_slice(data);
+        pattern.holes.clone_from(&findings.holes);
+        pattern.edits.clear();
+        pattern.edits.extend_from_slice(edits);
+        pattern.text_bytes = chunk.text_bytes;
+        self.known.insert(0, pattern);
+    }
+}
+
+/// From this place of the pattern on, the event's bytes stand elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Move {
+    from: usize,
+    pattern_end: usize,
+    event_end: usize,
+}
+
+/// Where a span of the pattern stands in the event.
+pub(crate) fn moved(span: &Range<usize>, moves: &[Move]) -> Range<usize> {
+    let last = moves.iter().rfind(|hole| hole.from <= span.start);
+    let Some(hole) = last else {
+        return span.clone();
+    };
+    let place = |at: usize| at - hole.pattern_end + hole.event_end;
+    place(span.start)..place(span.end)
+}
+
+impl Pattern {
+    /// The bytes of text in an event that this pattern fits.
+    fn fit(&self, data: &[u8], moves: &mut Vec<Move>) -> Option<u64> {
+        moves.clear();
+        let mut text_bytes = self.text_bytes;
+        let mut at = 0;
+        let mut same_from = 0;
+        for Hole { inside, is_text } in &self.holes {
+            let same = &self.json[same_from..inside.start];
+            let rest = data[at..].strip_prefix(same)?;
+            let length = string_length(rest)?;
+            let text = &rest[..length];
+            // The rest is equal to what was checked before.
+            if !text.is_ascii() {
+                std::str::from_utf8(text).ok()?;
+            }
+            if *is_text {
+                text_bytes += text_length(text);
+            }
+            at += same.len() + length;
+            same_from = inside.end;
+            moves.push(Move {
+                from: inside.start,
+                pattern_end: inside.end,
+                event_end: at,
+            });
+        }
+        (data[at..] == self.json[same_from..]).then_some(text_bytes)
+    }
+}
+
+/// Two interleaved choices, with and without a role or a finish: more shapes are rare.
+const MAX_PATTERNS: usize = 4;
+
+/// A longer chunk is a rare one, or differs in more than strings.
+const MAX_BYTES: usize = 4 << 10;
+
+/// So many misses in a row do not mean anything.
+const EAGER: u32 = 8;
