@@ -50,7 +50,7 @@ fn call(
     layer: &SseLayer,
     request: Request<()>,
     answer: Response<ScriptedBody>,
-) -> impl Future<Output = Result<Response<SseBody<ScriptedBody>>, Infallible>> {
+) -> impl Future<Output = Result<Response<SseBody<ScriptedBody>>, Infallible>> + use<> {
     let answer = std::sync::Mutex::new(Some(answer));
     let inner = tower::service_fn(move |_: Request<()>| {
         std::future::ready(Ok(answer.lock().unwrap().take().unwrap()))
