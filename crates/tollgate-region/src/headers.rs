@@ -9,7 +9,7 @@ use http::{
 };
 use tollgate_core::RequestId;
 
-use crate::{ConfigError, target::Target, upstream::plain};
+use crate::{ConfigError, residency::is_outside, target::Target};
 
 /// The headers that travel besides the usual ones.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,10 @@ impl Forwarded {
             &[ACCEPT, CONTENT_TYPE, USER_AGENT],
             &self.to_upstream,
         );
+        // One, whatever the caller sent: it has been read as one.
+        let json = HeaderValue::from_static("application/json");
+        let content_type = kept.get(CONTENT_TYPE).cloned().unwrap_or(json);
+        kept.insert(CONTENT_TYPE, content_type);
         // Its absence would leave the encoding to the upstream (RFC 9110, section 12.5.3).
         kept.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Outgoing {
@@ -36,12 +40,14 @@ impl Forwarded {
 
     /// What of an upstream's headers the caller sees.
     pub(crate) fn response(&self, headers: &HeaderMap) -> HeaderMap {
-        const USUAL: [HeaderName; 5] = [
+        const USUAL: [HeaderName; 6] = [
             CACHE_CONTROL,
             CONTENT_ENCODING,
             CONTENT_LENGTH,
             CONTENT_TYPE,
             HeaderName::from_static("openai-processing-ms"),
+            // From the layer inside that frames streams.
+            HeaderName::from_static("x-accel-buffering"),
         ];
         keep(headers, &USUAL, &self.to_caller)
     }
@@ -55,10 +61,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The headers for this target, credentials included.
-    pub(crate) fn for_target(mut self, target: &Target) -> HeaderMap {
-        let (name, value) = &target.credentials;
-        self.headers.insert(name, value.clone());
+    /// The headers for this target, or `None` if there are no credentials for it now.
+    pub(crate) fn for_target(mut self, target: &Target) -> Option<HeaderMap> {
+        let secret = target.credentials.current()?;
+        let (name, value) = secret.header(target.is_azure)?;
+        self.headers.insert(name, value);
         if let Some(id) = self.id {
             // By these names both vendors let a call be found in their logs.
             let name = match target.is_azure {
@@ -67,7 +74,7 @@ impl Outgoing {
             };
             self.headers.insert(name, id);
         }
-        self.headers
+        Some(self.headers)
     }
 }
 
@@ -112,11 +119,11 @@ pub(crate) fn check_forwardable(name: &HeaderName) -> Result<(), ConfigError> {
 
 /// Whether an answer says that it comes from a place where it must not come from.
 pub(crate) fn is_misplaced(headers: &HeaderMap, target: &Target) -> bool {
-    let Some(place) = headers.get("x-ms-region") else {
-        return false;
-    };
-    let place = place.to_str().map(plain).unwrap_or_default();
-    !target.locations.is_empty() && !target.locations.contains(&place)
+    let place = headers.get("x-ms-region");
+    place.is_some_and(|place| {
+        let place = place.to_str().unwrap_or_default();
+        is_outside(place, &target.region, &target.locations)
+    })
 }
 
 fn keep(headers: &HeaderMap, usual: &[HeaderName], more: &[HeaderName]) -> HeaderMap {

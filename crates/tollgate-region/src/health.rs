@@ -16,6 +16,8 @@ pub(crate) struct Health {
     open_until: AtomicU64,
     failures: AtomicU32,
     trips: AtomicU32,
+    /// The share of attempts that failed of late, in units of 2^-16.
+    failure_rate: AtomicU32,
     pub(crate) tally: Tally,
 }
 
@@ -59,6 +61,12 @@ impl Health {
         }
     }
 
+    /// How long a 429 still keeps calls away.
+    pub(crate) fn cooldown(&self, now: u64) -> Option<Duration> {
+        let rest = self.cool_until.load(Relaxed).saturating_sub(now);
+        (rest > 0).then(|| Duration::from_millis(rest))
+    }
+
     pub(crate) fn breaker(&self, now: u64) -> BreakerState {
         match self.open_until.load(Relaxed) {
             0 => BreakerState::Closed,
@@ -69,6 +77,36 @@ impl Health {
 
     pub(crate) fn outstanding(&self) -> u32 {
         self.outstanding.load(Relaxed)
+    }
+
+    /// The share of attempts that failed of late, each attempt counting a sixteenth.
+    pub(crate) fn failure_rate(&self) -> f64 {
+        f64::from(self.failure_rate.load(Relaxed)) / f64::from(CERTAIN)
+    }
+
+    /// How much of its weight the deployment deserves, in units of 2^-8.
+    ///
+    /// Upstreams that fail fast have few calls outstanding, and would draw more and more of them.
+    /// The eighth power lets one that fails now and then keep its share, and takes nearly all from
+    /// one that fails often; the rest finds out when it is better.
+    pub(crate) fn merit(&self) -> u64 {
+        let mut merit = u64::from(CERTAIN - self.failure_rate.load(Relaxed).min(CERTAIN));
+        for _ in 0..3 {
+            merit = (merit * merit) >> 16;
+        }
+        (merit >> 8).max(LEAST_MERIT)
+    }
+
+    fn observe(&self, failed: bool) {
+        let rate = self.failure_rate.load(Relaxed);
+        // Nothing is written while all goes well.
+        if rate != 0 || failed {
+            let target = if failed { CERTAIN } else { 0 };
+            // An observation that is lost to another at the same time changes little.
+            let step = rate.abs_diff(target).div_ceil(16);
+            let rate = if failed { rate + step } else { rate - step };
+            self.failure_rate.store(rate, Relaxed);
+        }
     }
 
     /// Admits a call: as a probe if the breaker's pause is over, which one call alone may be.
@@ -85,7 +123,6 @@ impl Health {
             claim.ok()?;
         }
         self.outstanding.fetch_add(1, Relaxed);
-        self.tally.attempts.fetch_add(1, Relaxed);
         Some(Admission { is_probe })
     }
 
@@ -96,6 +133,7 @@ impl Health {
 
     /// The upstream has answered, if only to refuse.
     pub(crate) fn succeed(&self, admission: Admission) {
+        self.observe(false);
         self.failures.store(0, Relaxed);
         if admission.is_probe {
             self.trips.store(0, Relaxed);
@@ -106,6 +144,7 @@ impl Health {
     /// The upstream is at fault.
     pub(crate) fn fail(&self, admission: Admission, now: u64, breaker: &Breaker) {
         self.tally.failures.fetch_add(1, Relaxed);
+        self.observe(true);
         if admission.is_probe {
             let trips = self.trips.fetch_add(1, Relaxed).saturating_add(1);
             let until = now.saturating_add(breaker.pause(trips));
@@ -203,6 +242,10 @@ fn millis(duration: Duration) -> u64 {
 }
 
 const PROBING: u64 = u64::MAX;
+/// A rate of one.
+const CERTAIN: u32 = 1 << 16;
+/// A thirty-second.
+const LEAST_MERIT: u64 = 8;
 const AFTER_A_PROBE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -285,6 +328,30 @@ mod tests {
             Some(Blocked::Cooling(Duration::from_millis(100)))
         );
         assert!(health.is_available(500));
+    }
+
+    #[test]
+    fn merit_falls_with_the_share_of_failures_and_comes_back() {
+        let health = Health::default();
+        assert_eq!(health.merit(), 256);
+        let often = |every: u32| {
+            let health = Health::default();
+            for n in 0..400 {
+                health.observe(n % every == 0);
+            }
+            health.merit()
+        };
+        assert!(often(100) > 200, "{}", often(100));
+        assert!(often(10) > 64, "{}", often(10));
+        assert!(often(3) < 20, "{}", often(3));
+        for _ in 0..1_000 {
+            health.observe(true);
+        }
+        assert_eq!((health.merit(), health.failure_rate()), (LEAST_MERIT, 1.0));
+        for _ in 0..200 {
+            health.observe(false);
+        }
+        assert_eq!((health.merit(), health.failure_rate()), (256, 0.0));
     }
 
     #[test]

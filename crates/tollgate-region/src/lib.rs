@@ -122,8 +122,14 @@
 //! * `hyper-util`: `HyperUtil`, a [`Classify`] for hyper-util's pooled client. Off by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod address;
 mod body;
+mod call;
+mod choice;
 mod classify;
+mod config_error;
+mod credentials;
+mod envelope;
 mod error_answer;
 mod future;
 mod headers;
@@ -131,22 +137,32 @@ mod health;
 mod layer;
 mod pool;
 mod region;
+mod residency;
+mod retry_budget;
 mod secret;
+mod service;
+mod status;
 mod target;
 mod upstream;
 mod upstreams;
+mod wait;
 
 pub use body::UpstreamBody;
 #[cfg(feature = "hyper-util")]
 pub use classify::HyperUtil;
 pub use classify::{Classify, Fault, Unclassified};
+pub use config_error::ConfigError;
+pub use credentials::{CredentialSource, Credentials, RotatingSecret};
 pub use future::UpstreamFuture;
 pub use health::BreakerState;
-pub use layer::{ToUpstream, UpstreamLayer};
+pub use layer::UpstreamLayer;
 pub use region::{FindRegion, PathRegions, RegionGate, RegionLayer};
+pub use residency::DeploymentType;
 pub use secret::Secret;
-pub use upstream::{DeploymentType, Upstream};
-pub use upstreams::{ConfigError, DeploymentStatus, RegionStatus, Upstreams, UpstreamsBuilder};
+pub use service::ToUpstream;
+pub use status::{DeploymentStatus, RegionStatus};
+pub use upstream::Upstream;
+pub use upstreams::{Upstreams, UpstreamsBuilder};
 
 #[doc(no_inline)]
 pub use tollgate_core::Region;

@@ -1,16 +1,16 @@
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use tollgate_core::Region;
 
 use crate::{
+    choice::{Random, choose},
     health::{Admission, Blocked, Breaker, Clock},
+    retry_budget::RetryBudget,
     target::Target,
+    wait::DAY,
 };
 
 /// The deployments that serve one model in one region, and how one of them is chosen.
@@ -77,63 +77,18 @@ impl Pool {
         })
     }
 
-    /// Why nothing can be had: the deployment that will be back first.
+    /// Why nothing can be had: the deployment that will be back first. `None` if one can be had.
     pub(crate) fn blocked(&self) -> Option<Blocked> {
         let now = self.shared.clock.now();
-        let blocked = self.targets().filter_map(|t| t.health.blocked(now));
-        blocked.min_by_key(|blocked| blocked.wait())
-    }
-}
-
-/// Draws two by weight and takes the less busy one.
-///
-/// Never allocates. The first one stays unless it is busier by more than one call of the lighter
-/// of both: a smaller difference is chance, and acting on it would turn weights into equal shares.
-fn choose<'a>(
-    tier: &'a [Arc<Target>],
-    usable: impl Fn(&Target) -> bool,
-    random: &Random,
-) -> Option<&'a Arc<Target>> {
-    let weights = tier.iter().filter(|target| usable(target));
-    let total: u64 = weights.map(|target| weight(target)).sum();
-    let first = draw(tier, &usable, random.below(total))?;
-    let others = |target: &Target| !std::ptr::eq(target, &**first) && usable(target);
-    let rest = total.saturating_sub(weight(first));
-    if rest == 0 {
-        return Some(first);
-    }
-    let Some(second) = draw(tier, others, random.below(rest)) else {
-        return Some(first);
-    };
-    let load = |of: &Target, other: &Target| u64::from(of.health.outstanding()) * weight(other);
-    let excess = load(first, second).saturating_sub(load(second, first));
-    Some(if excess > weight(first).max(weight(second)) {
-        second
-    } else {
-        first
-    })
-}
-
-/// The target in whose stretch of the line of weights the ticket falls. A target that became
-/// unusable since the weights were summed leaves the last one.
-fn draw(
-    tier: &[Arc<Target>],
-    usable: impl Fn(&Target) -> bool,
-    mut ticket: u64,
-) -> Option<&Arc<Target>> {
-    let mut last = None;
-    for target in tier.iter().filter(|target| usable(target)) {
-        last = Some(target);
-        match ticket.checked_sub(weight(target)) {
-            Some(rest) => ticket = rest,
-            None => break,
+        let mut first: Option<Blocked> = None;
+        for target in self.targets() {
+            let blocked = target.health.blocked(now)?;
+            if first.is_none_or(|first| blocked.wait() < first.wait()) {
+                first = Some(blocked);
+            }
         }
+        first
     }
-    last
-}
-
-fn weight(target: &Target) -> u64 {
-    u64::from(target.weight.get())
 }
 
 /// A place on a deployment, held until the end of the answer's body.
@@ -163,7 +118,9 @@ impl Lease {
 
     /// The upstream asked to be left alone, perhaps for a stated time.
     pub(crate) fn cool(&self, wait: Option<Duration>) {
-        let floor = wait.filter(|wait| *wait < VERDICT).unwrap_or_default();
+        // Azure names a day where one request alone is larger than the quota: that speaks of the
+        // request, and must not put the deployment out of everybody's reach.
+        let floor = wait.filter(|wait| *wait < DAY).unwrap_or_default();
         let until = self.shared.clock.after(floor.max(self.shared.cooldown));
         self.target.health.cool(until);
     }
@@ -176,117 +133,5 @@ impl Drop for Lease {
             self.target.health.abandon(admission, now);
         }
         self.target.health.leave();
-    }
-}
-
-/// Bounds what retries add to the load: a share of the calls, and a trickle for quiet times.
-pub(crate) struct RetryBudget {
-    /// In thousandths of a retry.
-    balance: AtomicU64,
-    refilled: AtomicU64,
-    per_call: u64,
-    per_second: u64,
-    cap: u64,
-}
-
-impl RetryBudget {
-    pub(crate) fn new(percent: u32, per_second: u32, burst: u32) -> Self {
-        let cap = u64::from(burst) * RETRY;
-        Self {
-            balance: AtomicU64::new(cap),
-            refilled: AtomicU64::new(0),
-            per_call: u64::from(percent) * RETRY / 100,
-            per_second: u64::from(per_second),
-            cap,
-        }
-    }
-
-    pub(crate) fn deposit(&self) {
-        self.add(self.per_call);
-    }
-
-    pub(crate) fn withdraw(&self, now: u64) -> bool {
-        // Thousandths for each second are units for each millisecond.
-        let since = now.saturating_sub(self.refilled.fetch_max(now, Relaxed));
-        self.add(since.saturating_mul(self.per_second));
-        let take = |balance: u64| balance.checked_sub(RETRY);
-        self.balance.fetch_update(Relaxed, Relaxed, take).is_ok()
-    }
-
-    fn add(&self, amount: u64) {
-        let add = |balance: u64| {
-            let sum = balance.saturating_add(amount).min(self.cap);
-            (sum != balance).then_some(sum)
-        };
-        // No change is no failure: the budget is full.
-        let _ = self.balance.fetch_update(Relaxed, Relaxed, add);
-    }
-}
-
-/// Numbers good enough to spread load (Steele, Lea and Flood's `SplitMix64`), shared without a lock.
-pub(crate) struct Random(AtomicU64);
-
-impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
-    }
-
-    /// A number below `bound`; 0 if there is none.
-    pub(crate) fn below(&self, bound: u64) -> u64 {
-        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.0.fetch_add(GAMMA, Relaxed).wrapping_add(GAMMA);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        // The product's upper half is below the bound.
-        ((u128::from(z) * u128::from(bound)) >> 64) as u64
-    }
-}
-
-const RETRY: u64 = 1_000;
-/// Azure names a day where one request alone is larger than the quota: that speaks of the request,
-/// and must not put the deployment out of everybody's reach.
-const VERDICT: Duration = Duration::from_secs(86_400);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retries_are_a_share_of_the_calls() {
-        let budget = RetryBudget::new(10, 0, 2);
-        assert!(budget.withdraw(1) && budget.withdraw(1));
-        assert!(!budget.withdraw(1));
-        for _ in 0..10 {
-            budget.deposit();
-        }
-        assert!(budget.withdraw(1));
-        assert!(!budget.withdraw(1_000_000));
-        for _ in 0..1_000 {
-            budget.deposit();
-        }
-        assert!(budget.withdraw(1) && budget.withdraw(1));
-        assert!(!budget.withdraw(1), "no more than the burst can be saved");
-    }
-
-    #[test]
-    fn quiet_times_refill_the_budget() {
-        let budget = RetryBudget::new(0, 1, 1);
-        assert!(budget.withdraw(1));
-        assert!(!budget.withdraw(1_000));
-        assert!(budget.withdraw(1_001));
-        assert!(!budget.withdraw(500), "time does not run backwards");
-    }
-
-    #[test]
-    fn random_numbers_stay_below_their_bound_and_spread() {
-        let random = Random::new(7);
-        let mut seen = [0; 10];
-        for _ in 0..10_000 {
-            seen[random.below(10) as usize] += 1;
-        }
-        assert!(seen.iter().all(|n| (850..1_150).contains(n)), "{seen:?}");
-        assert_eq!(random.below(0), 0);
-        assert_eq!(random.below(1), 0);
     }
 }

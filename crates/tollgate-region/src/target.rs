@@ -1,10 +1,10 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderValue, Uri};
 use tollgate_core::{AttemptSettings, Region};
 
-use crate::{Secret, health::Health};
+use crate::{Credentials, health::Health};
 
 /// One deployment of one upstream: what a call is sent to. Everything that can be computed once is.
 #[derive(Debug)]
@@ -16,8 +16,7 @@ pub(crate) struct Target {
     pub(crate) deployment: Box<str>,
     pub(crate) host: Box<str>,
     pub(crate) uri: Uri,
-    pub(crate) credentials: (HeaderName, HeaderValue),
-    pub(crate) key: Secret,
+    pub(crate) credentials: Credentials,
     pub(crate) is_azure: bool,
     pub(crate) model_json: Option<Bytes>,
     pub(crate) locations: Box<[String]>,
@@ -32,7 +31,8 @@ impl Target {
     /// Whether this text would tell a caller something about the operator's side.
     pub(crate) fn is_betrayed_by(&self, text: &str) -> bool {
         let deployment_is_public = *self.deployment == *self.model;
-        self.key.occurs_in(text)
+        let secret = self.credentials.current();
+        secret.is_some_and(|secret| secret.occurs_in(text))
             || text.to_ascii_lowercase().contains(&*self.host)
             || (!deployment_is_public && text.contains(&*self.deployment))
     }

@@ -1,9 +1,15 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
 
-use http::{HeaderName, HeaderValue, Uri, header::AUTHORIZATION, uri::Authority};
+use http::HeaderValue;
 use tollgate_core::{AttemptSettings, Region};
 
-use crate::{ConfigError, Secret, health::Health, target::Target};
+use crate::{
+    ConfigError, Credentials, DeploymentType,
+    address::{BaseUrl, is_deployment, path_segment},
+    health::Health,
+    residency::plain,
+    target::Target,
+};
 
 /// A service that answers chat completions: where it is, whose it is, what it serves.
 ///
@@ -28,7 +34,7 @@ pub struct Upstream {
     region: Region,
     kind: Kind,
     base_url: String,
-    key: Secret,
+    credentials: Credentials,
     deployments: BTreeMap<String, String>,
     deployment_type: Option<DeploymentType>,
     locations: Vec<String>,
@@ -56,10 +62,16 @@ impl Upstream {
         name: impl Into<String>,
         region: Region,
         base_url: impl Into<String>,
-        key: impl Into<Secret>,
+        credentials: impl Into<Credentials>,
     ) -> Self {
         let api_version = DEFAULT_API_VERSION.to_owned();
-        Self::new(name, region, Kind::Azure { api_version }, base_url, key)
+        Self::new(
+            name,
+            region,
+            Kind::Azure { api_version },
+            base_url,
+            credentials,
+        )
     }
 
     /// Azure OpenAI's v1 API: `{base_url}/openai/v1/chat/completions`, the deployment as `model` in
@@ -68,9 +80,9 @@ impl Upstream {
         name: impl Into<String>,
         region: Region,
         base_url: impl Into<String>,
-        key: impl Into<Secret>,
+        credentials: impl Into<Credentials>,
     ) -> Self {
-        Self::new(name, region, Kind::AzureV1, base_url, key)
+        Self::new(name, region, Kind::AzureV1, base_url, credentials)
     }
 
     /// OpenAI, or what speaks its protocol: `{base_url}/chat/completions`, the deployment as
@@ -81,9 +93,9 @@ impl Upstream {
         name: impl Into<String>,
         region: Region,
         base_url: impl Into<String>,
-        key: impl Into<Secret>,
+        credentials: impl Into<Credentials>,
     ) -> Self {
-        Self::new(name, region, Kind::OpenAi, base_url, key)
+        Self::new(name, region, Kind::OpenAi, base_url, credentials)
     }
 
     fn new(
@@ -91,14 +103,14 @@ impl Upstream {
         region: Region,
         kind: Kind,
         base_url: impl Into<String>,
-        key: impl Into<Secret>,
+        credentials: impl Into<Credentials>,
     ) -> Self {
         Self {
             name: name.into(),
             region,
             kind,
             base_url: base_url.into(),
-            key: key.into(),
+            credentials: credentials.into(),
             deployments: BTreeMap::new(),
             deployment_type: None,
             locations: Vec::new(),
@@ -133,7 +145,10 @@ impl Upstream {
 
     /// Expects answers from this place, as Azure's `x-ms-region` prints it, for instance
     /// `Sweden Central`. May be repeated. An answer from elsewhere is counted as
-    /// [`misplaced`](crate::DeploymentStatus::misplaced); without any place nothing is compared.
+    /// [`misplaced`](crate::DeploymentStatus::misplaced).
+    ///
+    /// Without any place, answers are expected from a member state of the EU if the region is
+    /// named `eu`, from the US if it is named `us`, and from anywhere otherwise.
     pub fn location(mut self, location: impl Into<String>) -> Self {
         self.locations.push(location.into());
         self
@@ -207,9 +222,14 @@ impl Upstream {
         let base = BaseUrl::parse(&self.base_url).ok_or_else(|| ConfigError::IllegalUrl {
             upstream: upstream(),
         })?;
-        let credentials = self.credentials().ok_or_else(|| ConfigError::IllegalKey {
-            upstream: upstream(),
-        })?;
+        let is_azure = !matches!(self.kind, Kind::OpenAi);
+        // A source that has nothing yet may have something later.
+        let secret = self.credentials.current();
+        if secret.is_some_and(|secret| secret.header(is_azure).is_none()) {
+            return Err(ConfigError::IllegalKey {
+                upstream: upstream(),
+            });
+        }
         if self.deployments.is_empty() {
             return Err(ConfigError::NoDeployments {
                 upstream: upstream(),
@@ -230,11 +250,10 @@ impl Upstream {
                 region: self.region.clone(),
                 model: model.as_str().into(),
                 deployment: deployment.as_str().into(),
-                host: base.authority.host().to_ascii_lowercase().into(),
+                host: base.host().into(),
                 uri: base.join(&self.path(deployment)?).ok_or_else(illegal)?,
-                credentials: credentials.clone(),
-                key: self.key.clone(),
-                is_azure: !matches!(self.kind, Kind::OpenAi),
+                credentials: self.credentials.clone(),
+                is_azure,
                 model_json: self.model_json(deployment),
                 locations: self.locations.iter().map(|place| plain(place)).collect(),
                 priority: self.priority,
@@ -250,18 +269,7 @@ impl Upstream {
 
     /// What no other region's upstream may share: the place that calls are sent to.
     pub(crate) fn place(&self) -> Option<String> {
-        let base = BaseUrl::parse(&self.base_url)?;
-        let authority = base.authority.as_str().to_ascii_lowercase();
-        Some(format!("{authority}{}", base.prefix))
-    }
-
-    fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
-        Some(match self.kind {
-            Kind::Azure { .. } | Kind::AzureV1 => {
-                (HeaderName::from_static("api-key"), self.key.header("")?)
-            }
-            Kind::OpenAi => (AUTHORIZATION, self.key.header("Bearer ")?),
-        })
+        BaseUrl::parse(&self.base_url).map(|base| base.place())
     }
 
     fn path(&self, deployment: &str) -> Result<String, ConfigError> {
@@ -300,142 +308,8 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// How far Azure lets a deployment's data travel.
-///
-/// A regional deployment stays where the resource is; a data zone is the whole of the EU or of the
-/// US; a global deployment is answered anywhere (Microsoft, "Deployment types for Azure OpenAI").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DeploymentType {
-    /// `DataZoneProvisionedManaged`
-    DataZoneProvisioned,
-    /// `DataZoneStandard`
-    DataZoneStandard,
-    /// `GlobalProvisionedManaged`
-    GlobalProvisioned,
-    /// `GlobalStandard`
-    GlobalStandard,
-    /// `ProvisionedManaged`: regional.
-    Provisioned,
-    /// `Standard`: regional.
-    Standard,
-}
-
-impl DeploymentType {
-    /// Whether calls to such a deployment are answered within this region.
-    ///
-    /// Data zones exist for the regions named `eu` and `us`; global deployments belong to a region
-    /// that is named `global`.
-    #[must_use]
-    pub fn stays_in(self, region: &Region) -> bool {
-        match self {
-            Self::Provisioned | Self::Standard => true,
-            Self::DataZoneProvisioned | Self::DataZoneStandard => {
-                matches!(region.as_str(), "eu" | "us" | "global")
-            }
-            Self::GlobalProvisioned | Self::GlobalStandard => region.as_str() == "global",
-        }
-    }
-
-    /// The type of this name, in Azure's spelling.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "DataZoneProvisionedManaged" => Self::DataZoneProvisioned,
-            "DataZoneStandard" => Self::DataZoneStandard,
-            "GlobalProvisionedManaged" => Self::GlobalProvisioned,
-            "GlobalStandard" => Self::GlobalStandard,
-            "ProvisionedManaged" => Self::Provisioned,
-            "Standard" => Self::Standard,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for DeploymentType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DataZoneProvisioned => "DataZoneProvisionedManaged",
-            Self::DataZoneStandard => "DataZoneStandard",
-            Self::GlobalProvisioned => "GlobalProvisionedManaged",
-            Self::GlobalStandard => "GlobalStandard",
-            Self::Provisioned => "ProvisionedManaged",
-            Self::Standard => "Standard",
-        })
-    }
-}
-
-struct BaseUrl {
-    scheme: &'static str,
-    authority: Authority,
-    prefix: String,
-}
-
-impl BaseUrl {
-    fn parse(url: &str) -> Option<Self> {
-        // `Uri` drops a fragment without a word.
-        if url.contains('#') {
-            return None;
-        }
-        let uri: Uri = url.parse().ok()?;
-        let scheme = match uri.scheme_str()? {
-            "http" => "http",
-            "https" => "https",
-            _ => return None,
-        };
-        let authority = uri.authority()?.clone();
-        if authority.as_str().contains('@') || authority.host().is_empty() || uri.query().is_some()
-        {
-            return None;
-        }
-        let prefix = uri.path().trim_end_matches('/').to_owned();
-        Some(Self {
-            scheme,
-            authority,
-            prefix,
-        })
-    }
-
-    fn join(&self, path: &str) -> Option<Uri> {
-        let path_and_query = format!("{}{path}", self.prefix);
-        Uri::builder()
-            .scheme(self.scheme)
-            .authority(self.authority.clone())
-            .path_and_query(path_and_query)
-            .build()
-            .ok()
-    }
-}
-
-fn is_deployment(name: &str) -> bool {
-    (1..=MAX_DEPLOYMENT_BYTES).contains(&name.len())
-        && !name.chars().any(char::is_control)
-        && name != "."
-        && name != ".."
-}
-
-/// One path segment that decodes to this text: all but RFC 3986's unreserved characters encoded.
-fn path_segment(text: &str) -> String {
-    let mut segment = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            segment.push(char::from(byte));
-        } else {
-            segment.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    segment
-}
-
-/// A place's name without what differs between its spellings: `Sweden Central`, `swedencentral`.
-pub(crate) fn plain(place: &str) -> String {
-    let kept = place.chars().filter(char::is_ascii_alphanumeric);
-    kept.map(|c| c.to_ascii_lowercase()).collect()
-}
-
 const DEFAULT_API_VERSION: &str = "2024-10-21";
 const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-const MAX_DEPLOYMENT_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -524,25 +398,5 @@ mod tests {
             let error = upstream.targets().unwrap_err();
             assert!(matches!(error, ConfigError::IllegalDeployment { .. }));
         }
-    }
-
-    #[test]
-    fn types_know_how_far_they_travel() {
-        for (name, regions) in [
-            ("Standard", &["eu", "us", "ch", "global"][..]),
-            ("ProvisionedManaged", &["eu", "us", "ch", "global"]),
-            ("DataZoneStandard", &["eu", "us", "global"]),
-            ("DataZoneProvisionedManaged", &["eu", "us", "global"]),
-            ("GlobalStandard", &["global"]),
-            ("GlobalProvisionedManaged", &["global"]),
-        ] {
-            let kind = DeploymentType::from_name(name).unwrap();
-            assert_eq!(kind.to_string(), name);
-            for region in ["eu", "us", "ch", "global"] {
-                let stays = kind.stays_in(&Region::new(region).unwrap());
-                assert_eq!(stays, regions.contains(&region), "{name} in {region}");
-            }
-        }
-        assert_eq!(DeploymentType::from_name("standard"), None);
     }
 }

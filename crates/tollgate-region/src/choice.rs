@@ -1,0 +1,95 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use crate::target::Target;
+
+/// Draws two by weight and takes the less busy one.
+///
+/// Never allocates. The first one stays unless it is busier by more than one call of the lighter
+/// of both: a smaller difference is chance, and acting on it would turn weights into equal shares.
+pub(crate) fn choose<'a>(
+    tier: &'a [Arc<Target>],
+    usable: impl Fn(&Target) -> bool,
+    random: &Random,
+) -> Option<&'a Arc<Target>> {
+    let weights = tier.iter().filter(|target| usable(target));
+    let total: u64 = weights.map(|target| weight(target)).sum();
+    let first = draw(tier, &usable, random.below(total))?;
+    let others = |target: &Target| !std::ptr::eq(target, &**first) && usable(target);
+    let rest = total.saturating_sub(weight(first));
+    if rest == 0 {
+        return Some(first);
+    }
+    let Some(second) = draw(tier, others, random.below(rest)) else {
+        return Some(first);
+    };
+    let load = |of: &Target, other: &Target| u64::from(of.health.outstanding()) * weight(other);
+    let excess = load(first, second).saturating_sub(load(second, first));
+    Some(if excess > weight(first).max(weight(second)) {
+        second
+    } else {
+        first
+    })
+}
+
+/// The target in whose stretch of the line of weights the ticket falls. A target that became
+/// unusable since the weights were summed leaves the last one.
+fn draw(
+    tier: &[Arc<Target>],
+    usable: impl Fn(&Target) -> bool,
+    mut ticket: u64,
+) -> Option<&Arc<Target>> {
+    let mut last = None;
+    for target in tier.iter().filter(|target| usable(target)) {
+        last = Some(target);
+        match ticket.checked_sub(weight(target)) {
+            Some(rest) => ticket = rest,
+            None => break,
+        }
+    }
+    last
+}
+
+/// The configured weight, as far as the deployment deserves it now.
+fn weight(target: &Target) -> u64 {
+    u64::from(target.weight.get()) * target.health.merit()
+}
+
+/// Numbers good enough to spread load (Steele, Lea and Flood's `SplitMix64`), shared without a lock.
+pub(crate) struct Random(AtomicU64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    /// A number below `bound`; 0 if there is none.
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.0.fetch_add(GAMMA, Relaxed).wrapping_add(GAMMA);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        // The product's upper half is below the bound.
+        ((u128::from(z) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_stay_below_their_bound_and_spread() {
+        let random = Random::new(7);
+        let mut seen = [0; 10];
+        for _ in 0..10_000 {
+            seen[random.below(10) as usize] += 1;
+        }
+        assert!(seen.iter().all(|n| (850..1_150).contains(n)), "{seen:?}");
+        assert_eq!(random.below(0), 0);
+        assert_eq!(random.below(1), 0);
+    }
+}
