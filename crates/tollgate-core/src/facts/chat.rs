@@ -308,8 +308,8 @@ pub struct TokenInput {
 
 /// What a text is to the model.
 ///
-/// The texts of a message stand between its [`message`](ChatRequestBuilder::message) and the next,
-/// in the order of the body. JSON is passed as it stands, with `escaped` false.
+/// A message's role comes before its other texts, wherever it stands in the body. JSON is passed as
+/// it stands, with `escaped` false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InputKind {
