@@ -453,7 +453,7 @@ fn cut(chars: impl Iterator<Item = char>) -> String {
     text
 }
 
-const MAX_ECHO_CHARS: usize = 128;
+const MAX_ECHO_CHARS: usize = 512;
 
 fn invalid(message: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(RejectionKind::InvalidRequest).with_message(message)
@@ -480,7 +480,7 @@ mod tests {
     fn no_answer_grows_with_the_request() {
         let long = "x".repeat(1 << 20);
         let rejection = unknown(&Path::root(&shortened(&long)));
-        assert_eq!(rejection.param().unwrap().len(), 131);
-        assert!(rejection.message().len() < 200);
+        assert_eq!(rejection.param().unwrap().len(), 515);
+        assert!(rejection.message().len() < 600);
     }
 }

@@ -123,7 +123,7 @@
 //! * 408 for bodies that take [too long](ValidateLayer::body_timeout) or come
 //!   [too slowly](ValidateLayer::min_body_rate).
 //!
-//! Messages repeat names and scalars that OpenAI repeats, cut to 128 characters, and nothing else
+//! Messages repeat names and scalars that OpenAI repeats, cut to 512 characters, and nothing else
 //! of the request.
 //!
 //! # Cancel safety

@@ -47,8 +47,8 @@ impl Param {
         self
     }
 
-    /// Adds a rule about its value, which is handed over as JSON text that has passed the check of
-    /// the kind. Null, which means absent, is not handed over.
+    /// Adds a rule about its value, which is handed over as JSON text once every parameter has passed
+    /// the check of its kind. Null, which means absent, is not handed over.
     #[must_use]
     pub fn rule<F>(mut self, rule: F) -> Self
     where

@@ -28,7 +28,7 @@ pub(super) struct Gathered<'j> {
     pub(super) function_call: bool,
     /// Whether `parallel_tool_calls` is there, and what it says.
     pub(super) parallel_tool_calls: Option<bool>,
-    /// The names of tools and functions.
+    /// The names of tools.
     pub(super) declared: Vec<Text<'j>>,
     pub(super) chosen_function: Option<Text<'j>>,
 
@@ -250,7 +250,8 @@ pub(super) struct BiasKeys<'j> {
 }
 
 impl<'j> BiasKeys<'j> {
-    pub(super) fn note(&mut self, key: Text<'j>) {
+    /// Notes a key, and says which token it names.
+    pub(super) fn note(&mut self, key: Text<'j>) -> Option<u64> {
         let name = key.unescaped();
         let digits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
         match name.parse::<u64>() {
@@ -258,8 +259,12 @@ impl<'j> BiasKeys<'j> {
                 if self.largest.is_none_or(|(largest, _)| largest < token) {
                     self.largest = Some((token, key));
                 }
+                Some(token)
             }
-            _ => self.odd = self.odd.or(Some(key)),
+            _ => {
+                self.odd = self.odd.or(Some(key));
+                None
+            }
         }
     }
 }

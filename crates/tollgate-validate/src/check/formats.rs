@@ -203,10 +203,13 @@ impl<'j> Check<'j, '_> {
             return Ok(());
         }
         let mut count = 0;
+        let mut tokens = Vec::new();
         while let Some(key) = self.scan.next_member()? {
             count += 1;
             self.rank.item = count;
-            self.found.bias.note(key);
+            if count <= max {
+                tokens.extend(self.found.bias.note(key));
+            }
             let value = self.scan.value()?;
             // The bias itself stands in most requests that have any: its path is only made for a
             // fault.
@@ -222,13 +225,23 @@ impl<'j> Check<'j, '_> {
         if count > max {
             self.refuse(|| errors::too_many_properties(path, max, count));
         }
+        tokens.sort_unstable();
+        if let Some(twins) = tokens.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.duplicate(&path.key(&twins[0].to_string()));
+        }
         Ok(())
     }
 
     pub(super) fn top_logprobs(&mut self, path: &Path<'_>, value: Value<'j>, max: u32) -> Scan {
-        if let Value::Number(number) = value {
-            self.found.top_logprobs = number.as_integer().map(|asked| (asked, max));
+        let asked = match value {
+            Value::Number(number) => number.as_integer(),
+            _ => None,
+        };
+        self.found.top_logprobs = asked.map(|asked| (asked, max));
+        match asked {
+            // Too many break a rule that is none of the schema's.
+            Some(asked) if asked > i128::from(max) => Ok(()),
+            _ => self.integer(path, value, 0, i64::MAX),
         }
-        self.integer(path, value, 0, i64::MAX)
     }
 }

@@ -142,8 +142,8 @@ impl<'j> Check<'j, '_> {
                 self.found.pieces.push(Piece::of(InputKind::Content, text));
             }
             Value::Array => {
-                self.parts(path, parts)?;
-                return Ok(Content::Parts);
+                let count = self.parts(path, parts)?;
+                return Ok(Content::Parts { count });
             }
             _ => self.wrong_type(path, "one of a string or array of objects", value)?,
         }
@@ -154,22 +154,23 @@ impl<'j> Check<'j, '_> {
     fn role_and_content(&mut self, message: &Path<'_>, role: Role, said: &Message<'_>) {
         let path = message.key("content");
         let refused = match (role, &said.content) {
-            // Whether null will do for the other roles depends on the model.
-            (Role::Tool, Content::Null) => {
-                Some(("one of a string or array of objects", Value::Null))
-            }
-            (Role::Function, Content::Parts) => Some(("a string", Value::Array)),
             (Role::Assistant, Content::Absent) => None,
-            (_, Content::Absent) => {
-                self.refuse(|| errors::missing(&path));
-                None
+            (_, Content::Absent) => Some(errors::missing(&path)),
+            // Whether null will do for the other roles depends on the model.
+            (Role::Tool, Content::Null) => Some(errors::wrong_type(
+                &path,
+                "one of a string or array of objects",
+                &Value::Null,
+            )),
+            (Role::Function, Content::Parts { .. }) => {
+                Some(errors::wrong_type(&path, "a string", &Value::Array))
             }
+            (_, Content::Parts { count: 0 }) => Some(errors::empty_array(&path)),
             _ => None,
         };
-        if let Some((expected, got)) = refused {
-            self.refuse(|| errors::wrong_type(&path, expected, &got));
-        } else {
-            self.role_and_parts(message, role, &said.parts);
+        match refused {
+            Some(rejection) => self.refuse(|| rejection),
+            None => self.role_and_parts(message, role, &said.parts),
         }
     }
 
@@ -206,7 +207,9 @@ enum Content {
     #[default]
     Absent,
     Null,
-    Parts,
+    Parts {
+        count: usize,
+    },
     /// A string, or something that has been refused.
     Other,
 }

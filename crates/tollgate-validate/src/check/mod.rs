@@ -10,7 +10,7 @@ mod parts;
 mod rules;
 mod tools;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -46,6 +46,7 @@ pub(crate) fn check(policy: &Policy, bytes: Bytes) -> Result<Checked, Rejection>
     if let Some((_, rejection)) = check.fault {
         return Err(rejection);
     }
+    check.value_rules()?;
     check.found.rules(policy, json)?;
     let Check {
         members,
@@ -95,6 +96,8 @@ struct Check<'j, 'p> {
     found: Gathered<'j>,
     dialogue: Dialogue<'j>,
     put_off: Vec<PutOff<'j>>,
+    /// Values that the user has rules about, by the places of their parameters.
+    ruled: Vec<(usize, Range<usize>)>,
 }
 
 type Scan<T = ()> = Result<T, Malformed>;
@@ -107,6 +110,9 @@ struct Rank {
     place: usize,
     /// 0 for the parameter as a whole, then one more than the index of the item.
     item: usize,
+    /// Whether it is within a part of a message, of which it is only known later whether the
+    /// message may have parts at all.
+    in_part: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,6 +132,7 @@ impl Stage {
             stage: self,
             place,
             item: 0,
+            in_part: false,
         }
     }
 }
@@ -143,6 +150,7 @@ impl<'j, 'p> Check<'j, 'p> {
             found: Gathered::for_body_of(json.len()),
             dialogue: Dialogue::default(),
             put_off: Vec::new(),
+            ruled: Vec::new(),
         }
     }
 
@@ -185,6 +193,18 @@ impl<'j, 'p> Check<'j, 'p> {
                     self.refuse_as(Stage::MessagesPresent.rank(0), || errors::missing(&path));
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The user's rules, which may rely on what has been checked before.
+    fn value_rules(&mut self) -> Result<(), Rejection> {
+        self.ruled.sort_unstable_by_key(|(place, _)| *place);
+        for (place, range) in &self.ruled {
+            let text = self.json.get(range.clone()).unwrap_or_default();
+            for rule in &self.policy.params()[*place].rules {
+                rule(text)?;
             }
         }
         Ok(())
@@ -241,7 +261,6 @@ impl<'j, 'p> Check<'j, 'p> {
         self.kind(param, value)?;
         self.found.learn(param, &value);
         let range = value_at..self.scan.position();
-        let text = self.json.get(range.clone());
         let counted = match param.kind {
             Kind::FunctionCall | Kind::ToolChoice => Some(InputKind::ToolChoice),
             Kind::ResponseFormat
@@ -251,13 +270,10 @@ impl<'j, 'p> Check<'j, 'p> {
             }
             _ => None,
         };
-        let piece = counted.map(|kind| Piece::json(kind, range));
+        let piece = counted.map(|kind| Piece::json(kind, range.clone()));
         self.found.pieces.extend(piece);
-        for rule in &param.rules {
-            if let Err(rejection) = rule(text.unwrap_or_default()) {
-                self.rank = Stage::Schema.rank(place);
-                self.refuse(|| rejection);
-            }
+        if !param.rules.is_empty() {
+            self.ruled.push((place, range));
         }
         Ok(())
     }

@@ -26,9 +26,10 @@ const TYPES: &[&str] = &[
 pub(super) struct PartKinds([Option<usize>; 6]);
 
 impl<'j> Check<'j, '_> {
-    /// The parts of a content, whose array has just been opened.
-    pub(super) fn parts(&mut self, path: &Path<'_>, kinds: &mut PartKinds) -> Scan {
+    /// The parts of a content, whose array has just been opened; says how many there are.
+    pub(super) fn parts(&mut self, path: &Path<'_>, kinds: &mut PartKinds) -> Scan<usize> {
         let mut length = 0;
+        self.rank.in_part = true;
         while self.scan.next_item()? {
             let path = path.index(length);
             let value = self.scan.value()?;
@@ -41,10 +42,8 @@ impl<'j> Check<'j, '_> {
             }
             length += 1;
         }
-        if length == 0 {
-            self.refuse(|| errors::empty_array(path));
-        }
-        Ok(())
+        self.rank.in_part = false;
+        Ok(length)
     }
 
     fn part(&mut self, path: &Path<'_>) -> Scan<Option<&'static str>> {
@@ -204,19 +203,19 @@ impl<'j> Check<'j, '_> {
             Role::User => &["text", "image_url", "input_audio", "file"],
             _ => &["text"],
         };
-        for (kind, first) in TYPES.iter().zip(kinds.0) {
-            let Some(first) = first.filter(|_| !supported.contains(kind)) else {
-                continue;
-            };
-            if *kind == "image_url" {
-                self.refuse_as(self.rule_rank(), || {
-                    errors::image_outside_user(message, role.name())
-                });
-            } else {
-                let content = message.key("content");
-                let part = content.index(first);
-                self.refuse(|| errors::not_one_of(&part.key("type"), kind, supported));
-            }
+        let parts = TYPES.iter().zip(kinds.0);
+        let places = parts.filter_map(|(kind, first)| Some((first?, *kind)));
+        let misplaced = places.filter(|(_, kind)| !supported.contains(kind));
+        // The rule about images is none of the schema's.
+        if misplaced.clone().any(|(_, kind)| kind == "image_url") {
+            self.refuse_as(self.rule_rank(), || {
+                errors::image_outside_user(message, role.name())
+            });
+        }
+        if let Some((first, kind)) = misplaced.filter(|(_, kind)| *kind != "image_url").min() {
+            let content = message.key("content");
+            let part = content.index(first);
+            self.refuse(|| errors::not_one_of(&part.key("type"), kind, supported));
         }
     }
 }

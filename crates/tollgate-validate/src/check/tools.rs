@@ -3,7 +3,11 @@
 use tollgate_core::InputKind;
 
 use super::{Check, Scan, facts::Piece, leaves::Unknown};
-use crate::{errors, json::Value, path::Path};
+use crate::{
+    errors,
+    json::{Text, Value},
+    path::Path,
+};
 
 const MAX_DESCRIPTION_CHARS: usize = 1_024;
 
@@ -15,7 +19,9 @@ impl<'j> Check<'j, '_> {
     }
 
     pub(super) fn functions(&mut self, path: &Path<'_>, value: Value<'j>, max: usize) -> Scan {
-        self.definitions(path, value, max, Self::function)?;
+        self.definitions(path, value, max, |check, path| {
+            check.function(path).map(|_| ())
+        })?;
         self.found.functions = true;
         Ok(())
     }
@@ -61,7 +67,10 @@ impl<'j> Check<'j, '_> {
                     ("type", _) => {
                         is_function = check.choice(path, value, &["function"])?.is_some();
                     }
-                    (_, Value::Object) => check.function(path)?,
+                    (_, Value::Object) => {
+                        let name = check.function(path)?;
+                        check.found.declared.extend(name);
+                    }
                     _ => check.wrong_type(path, "a function definition", value)?,
                 }
                 Ok(())
@@ -74,18 +83,16 @@ impl<'j> Check<'j, '_> {
         Ok(())
     }
 
-    /// A function definition whose object has just been opened.
-    fn function(&mut self, path: &Path<'_>) -> Scan {
+    /// A function definition whose object has just been opened; says its name.
+    fn function(&mut self, path: &Path<'_>) -> Scan<Option<Text<'j>>> {
+        let mut called = None;
         let seen = self.members(
             path,
             ["name", "description", "parameters", "strict"],
             Unknown::Pass,
             |check, name, path, value| {
                 match (name, value) {
-                    ("name", _) => {
-                        let name = check.name(path, value)?;
-                        check.found.declared.extend(name);
-                    }
+                    ("name", _) => called = check.name(path, value)?,
                     ("description", Value::Null) => {}
                     ("description", _) => {
                         check.text(path, value, MAX_DESCRIPTION_CHARS)?;
@@ -97,7 +104,7 @@ impl<'j> Check<'j, '_> {
             },
         )?;
         self.require(path, &seen, "name");
-        Ok(())
+        Ok(called)
     }
 
     pub(super) fn tool_choice(&mut self, path: &Path<'_>, value: Value<'j>) -> Scan {
