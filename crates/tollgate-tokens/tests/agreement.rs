@@ -39,6 +39,9 @@ fn a_second_implementation_counts_the_same() {
         )
     });
     check(strings(), 2_000, |text| {
+        // The contractions of the vocabularies' expressions ignore case, and so fold ſ to s; the
+        // second implementation does not.
+        prop_assume!(!text.contains("'ſ"));
         for (encoding, tokenizer) in &second {
             let expected = tokenizer.count(text.as_bytes()) as u64;
             prop_assert_eq!(EXACT.text(&text, *encoding), Some(expected), "{}", encoding);
