@@ -1,1 +1,79 @@
-fn main() {}
+//! Reads the arguments and starts the gateway.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::Parser;
+use gateway::{
+    Args, Gateway, StartError,
+    config::Config,
+    demo,
+    signals::{Signal, Signals},
+};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    // The usual hook prints what was thrown, and that may hold what a caller sent.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a bug: something panicked");
+    }));
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    if let Some(file) = args.check {
+        Gateway::check(&Config::load(&file)?).await?;
+        writeln!(out, "{}: the configuration is valid", file.display())?;
+        return Ok(());
+    }
+    let mut signals = Signals::listen(args.config.is_some())?;
+    let gateway = match &args.config {
+        None => demo::start(args.listen).await?,
+        Some(file) => {
+            let mut config = Config::load(file)?;
+            config.listen = args.listen.unwrap_or(config.listen);
+            Gateway::start(config).await?
+        }
+    };
+    writeln!(out, "listening on http://{}", gateway.address())?;
+    out.flush()?;
+    if args.config.is_none() {
+        demo::introduce(&mut out, gateway.address())?;
+    }
+    if let Some(admin) = gateway.admin_address() {
+        writeln!(out, "metrics: http://{admin}/metrics")?;
+        out.flush()?;
+    }
+    while signals.next().await? == Signal::Reload {
+        let Some(file) = &args.config else { continue };
+        match reload(&gateway, file).await {
+            Ok(()) => tracing::warn!("the configuration has been reloaded"),
+            Err(error) => tracing::error!("the configuration of before goes on: {error}"),
+        }
+    }
+    gateway.stop().await;
+    Ok(())
+}
+
+async fn reload(gateway: &Gateway, file: &Path) -> Result<(), StartError> {
+    let config = Config::load(file)?;
+    gateway.reload(config).await
+}

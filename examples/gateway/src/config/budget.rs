@@ -1,0 +1,143 @@
+use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
+
+use serde::Deserialize;
+use tollgate::{Limits, Quota};
+
+use super::{Config, duration};
+
+/// What each workspace may use of each model, unless an override says otherwise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct BudgetConfig {
+    /// Requests in any minute. Default: 500.
+    pub requests_per_minute: NonZeroU64,
+    /// Tokens of prompts and answers in any minute. Default: 60,000.
+    pub tokens_per_minute: NonZeroU64,
+    /// The length of a sixtieth of the window, so that tests can shorten the minute. Default: 1 s.
+    #[serde(rename = "slot_ms", with = "duration::millis")]
+    pub slot: Duration,
+    /// Where counters are kept: `memory`, each gateway for itself.
+    pub store: String,
+    /// What happens when the store fails. Memory does not.
+    pub on_store_failure: StoreFailure,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: NonZeroU64::MIN.saturating_add(499),
+            tokens_per_minute: NonZeroU64::MIN.saturating_add(59_999),
+            slot: Duration::from_secs(1),
+            store: "memory".to_owned(),
+            on_store_failure: StoreFailure::LocalShare,
+        }
+    }
+}
+
+/// What happens to requests while the store of budgets fails.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// They are refused.
+    Closed,
+    /// Each gateway grants its share of the limits by its own count.
+    LocalShare,
+    /// They pass.
+    Open,
+}
+
+/// Limits that differ from the common ones. What is absent does not differ.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BudgetOverride {
+    /// Requests in any minute.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens in any minute.
+    pub tokens_per_minute: Option<NonZeroU64>,
+    /// In a workspace: what differs for single models.
+    #[serde(default)]
+    pub models: BTreeMap<String, BudgetOverride>,
+}
+
+impl Config {
+    /// The limits of all workspaces and models.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::new(self.quota("", ""));
+        for (name, model) in &self.models {
+            if model.budget.differs() {
+                limits = limits.model(name.as_str(), self.quota("", name));
+            }
+        }
+        let differing = self.workspaces.iter().filter(|w| w.budget.differs());
+        for workspace in differing {
+            for model in self.models.keys() {
+                let quota = self.quota(&workspace.name, model);
+                limits = limits.pair(workspace.name.as_str(), model.as_str(), quota);
+            }
+        }
+        limits
+    }
+
+    /// What is stated most closely counts, for requests and for tokens: the workspace's for this
+    /// model, the workspace's, the model's, the common ones.
+    fn quota(&self, workspace: &str, model: &str) -> Quota {
+        let workspace = self.workspaces.iter().find(|w| w.name == workspace);
+        let overrides = [
+            workspace.and_then(|w| w.budget.models.get(model)),
+            workspace.map(|w| &w.budget),
+            self.models.get(model).map(|m| &m.budget),
+        ];
+        let stated = |limit: fn(&BudgetOverride) -> Option<NonZeroU64>| {
+            overrides.iter().flatten().find_map(|budget| limit(budget))
+        };
+        Quota::per_minute(
+            stated(|b| b.requests_per_minute).unwrap_or(self.budget.requests_per_minute),
+            stated(|b| b.tokens_per_minute).unwrap_or(self.budget.tokens_per_minute),
+        )
+    }
+}
+
+impl BudgetOverride {
+    fn differs(&self) -> bool {
+        self.requests_per_minute.is_some()
+            || self.tokens_per_minute.is_some()
+            || !self.models.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stated_most_closely_counts() {
+        let text = r#"
+            [budget]
+            requests_per_minute = 1
+            tokens_per_minute = 10
+            [[workspaces]]
+            name = "a"
+            api_keys = ["k"]
+            budget = { tokens_per_minute = 20, models = { m = { tokens_per_minute = 30 } } }
+            [models.m]
+            budget = { requests_per_minute = 2, tokens_per_minute = 40 }
+            [models.n]
+            [[regions.eu.upstreams]]
+            name = "u"
+            kind = "simulated"
+        "#;
+        let config = Config::parse("test", text, &|_| None).unwrap();
+        let quota = |requests, tokens| {
+            let number = |n| NonZeroU64::new(n).unwrap();
+            Quota::per_minute(number(requests), number(tokens))
+        };
+        assert_eq!(config.quota("a", "m"), quota(2, 30));
+        assert_eq!(config.quota("a", "n"), quota(1, 20));
+        assert_eq!(config.quota("b", "m"), quota(2, 40));
+        assert_eq!(config.quota("b", "n"), quota(1, 10));
+    }
+}

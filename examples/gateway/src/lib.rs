@@ -1,0 +1,32 @@
+//! The example gateway: OpenAI's chat completions in front of Azure OpenAI, built from Tollgate's
+//! layers.
+//!
+//! | to see | read |
+//! |---|---|
+//! | how the layers are stacked | `stack.rs` |
+//! | what is served where | `routes.rs` |
+//! | how connections are accepted, timed and ended | `server/` |
+//! | what can be configured | [`config`] |
+//! | the upstreams of the demo | [`simulated`] |
+//!
+//! The binary only reads its arguments; tests start [`Gateway`]s in their own process.
+
+mod admin;
+mod args;
+pub mod config;
+mod current;
+pub mod demo;
+mod gateway;
+mod metrics;
+mod routes;
+mod server;
+pub mod signals;
+pub mod simulated;
+mod stack;
+mod upstream_client;
+mod upstreams;
+
+pub use self::{
+    args::Args,
+    gateway::{Gateway, StartError},
+};

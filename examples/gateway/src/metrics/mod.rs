@@ -1,0 +1,251 @@
+//! What the gateway counts, for Prometheus.
+//!
+//! | metric | labels | what |
+//! |---|---|---|
+//! | `tollgate_requests_total` | `region`, `status` | heads of answers that were sent |
+//! | `tollgate_request_duration_seconds` | `region` | from a request's head to its answer's head |
+//! | `tollgate_refusals_total` | `kind` | answers of the gateway's own, by their reason |
+//! | `tollgate_calls_in_flight` | | calls whose answer has not ended |
+//! | `tollgate_panics_total` | | bugs that were caught |
+//! | `tollgate_streams_total` | `ending` | streams: `complete`, `failed`, `left` by their caller |
+//! | `tollgate_upstream_…` | `region`, `upstream`, `model` | attempts, failures, breakers |
+//! | `tollgate_region_…` | `region` | calls, retries; and dispatches elsewhere, which must stay 0 |
+//!
+//! Labels come from the configuration and from fixed sets, never from a caller.
+
+mod upstreams;
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::{HeaderValue, Response};
+use metrics::{Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use tollgate::{Rejection, Upstreams};
+
+pub(crate) use self::upstreams::report;
+
+/// The metrics of one gateway.
+pub(crate) struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Arc<Self>, BuildError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)?
+            .build_recorder();
+        recorder.describe_counter(
+            REQUESTS.into(),
+            None,
+            "Answers, by region and status".into(),
+        );
+        recorder.describe_histogram(
+            DURATION.into(),
+            None,
+            "Seconds from a request's head to its answer's head".into(),
+        );
+        recorder.describe_counter(
+            REFUSALS.into(),
+            None,
+            "Answers of the gateway's own, by their reason".into(),
+        );
+        recorder.describe_gauge(
+            IN_FLIGHT.into(),
+            None,
+            "Calls whose answer has not ended".into(),
+        );
+        recorder.describe_counter(STREAMS.into(), None, "Streams, by their ending".into());
+        recorder.describe_counter(PANICS.into(), None, "Bugs that were caught".into());
+        let handle = recorder.handle();
+        Ok(Arc::new(Self { recorder, handle }))
+    }
+
+    /// Everything in Prometheus' text format.
+    pub(crate) fn render(&self, upstreams: &Upstreams) -> String {
+        let mut text = self.handle.render();
+        text.push_str(&upstreams::render(upstreams));
+        text
+    }
+
+    /// Folds what was observed into buckets. Without a call now and then observations pile up.
+    pub(crate) fn tidy(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Counts an answer whose head is about to be sent.
+    pub(crate) fn answered<B>(&self, response: &Response<B>, elapsed: Duration) {
+        let region = response.headers().get("x-tollgate-region");
+        let region = region.and_then(|name| HeaderValue::to_str(name).ok());
+        let region = Label::new("region", region.unwrap_or("none").to_owned());
+        let status = Label::new("status", response.status().as_str().to_owned());
+        self.count(Key::from_parts(REQUESTS, vec![region.clone(), status]));
+        let duration = Key::from_parts(DURATION, vec![region]);
+        self.recorder
+            .register_histogram(&duration, &METADATA)
+            .record(elapsed);
+        if let Some(rejection) = response.extensions().get::<Rejection>() {
+            let kind = Label::new("kind", snake_case(&format!("{:?}", rejection.kind())));
+            self.count(Key::from_parts(REFUSALS, vec![kind]));
+        }
+    }
+
+    /// Counts a panic that was caught. What was thrown is dropped: the hook has said where it
+    /// came from, and its text may be a caller's.
+    pub(crate) fn panicked(&self, thrown: Box<dyn Any + Send>) {
+        drop(thrown);
+        self.count(Key::from_static_name(PANICS));
+    }
+
+    /// Counts a stream that has ended.
+    pub(crate) fn streamed(&self, ending: Ending) {
+        let ending = match ending {
+            Ending::Complete => "complete",
+            Ending::Failed => "failed",
+            Ending::Left => "left",
+        };
+        let label = Label::from_static_parts("ending", ending);
+        self.count(Key::from_parts(STREAMS, vec![label]));
+    }
+
+    fn count(&self, key: Key) {
+        self.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With `[DONE]`.
+    Complete,
+    /// With an error.
+    Failed,
+    /// By its caller, before its end.
+    Left,
+}
+
+/// Counts the calls in flight, up to a cap.
+#[derive(Debug)]
+pub(crate) struct CallsInFlight {
+    number: AtomicUsize,
+    cap: usize,
+    gauge: Gauge,
+}
+
+impl CallsInFlight {
+    pub(crate) fn new(cap: usize, metrics: &Metrics) -> Arc<Self> {
+        let key = Key::from_static_name(IN_FLIGHT);
+        Arc::new(Self {
+            number: AtomicUsize::new(0),
+            cap,
+            gauge: metrics.recorder.register_gauge(&key, &METADATA),
+        })
+    }
+
+    /// A place for one more call, if there is one.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let before = self.number.fetch_add(1, Ordering::Relaxed);
+        self.gauge.increment(1);
+        // Its drop gives the place back.
+        let place = InFlight(Arc::clone(self));
+        (before < self.cap).then_some(place)
+    }
+}
+
+/// A call's place; it is free again once this is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<CallsInFlight>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.number.fetch_sub(1, Ordering::Relaxed);
+        self.0.gauge.decrement(1);
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+const REQUESTS: &str = "tollgate_requests_total";
+const DURATION: &str = "tollgate_request_duration_seconds";
+const REFUSALS: &str = "tollgate_refusals_total";
+const IN_FLIGHT: &str = "tollgate_calls_in_flight";
+const PANICS: &str = "tollgate_panics_total";
+const STREAMS: &str = "tollgate_streams_total";
+
+const METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+// Refusals take microseconds, answers of large models minutes.
+const SECONDS: [f64; 14] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 60.0, 120.0,
+];
+
+#[cfg(test)]
+mod tests {
+    use tollgate::{RejectionKind, RequestId};
+
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_by_region_status_and_reason() {
+        let metrics = Metrics::new().unwrap();
+        let mut response = Response::new(());
+        response
+            .headers_mut()
+            .insert("x-tollgate-region", HeaderValue::from_static("eu"));
+        metrics.answered(&response, Duration::from_millis(3));
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        response
+            .extensions_mut()
+            .insert(Rejection::new(RejectionKind::ModelNotFound));
+        response.extensions_mut().insert(RequestId::mint());
+        metrics.answered(&response, Duration::from_millis(3));
+
+        let text = metrics.handle.render();
+        for line in [
+            "tollgate_requests_total{region=\"eu\",status=\"200\"} 1",
+            "tollgate_requests_total{region=\"eu\",status=\"404\"} 1",
+            "tollgate_refusals_total{kind=\"model_not_found\"} 1",
+            "tollgate_request_duration_seconds_bucket{region=\"eu\",le=\"0.0025\"} 0",
+            "tollgate_request_duration_seconds_bucket{region=\"eu\",le=\"0.005\"} 2",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_free_again_after_its_call() {
+        let metrics = Metrics::new().unwrap();
+        let calls = CallsInFlight::new(1, &metrics);
+        let first = calls.enter();
+        assert!(first.is_some());
+        assert!(calls.enter().is_none());
+        drop(first);
+        assert!(calls.enter().is_some());
+    }
+}

@@ -1,0 +1,210 @@
+//! A caller's connection and its clocks.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use crate::config::ServerLimits;
+
+/// A connection that fails once its caller is too slow.
+///
+/// hyper's own clock for request heads also runs while a connection is idle, and does not run
+/// before it has guessed the version of HTTP. This one begins with the first byte of a head, is
+/// joined by one for idle connections, and sees both versions. A second watches for callers who do
+/// not read what is sent to them.
+#[derive(Debug)]
+pub(super) struct CallerIo {
+    io: TcpStream,
+    calls: Arc<OpenCalls>,
+    limits: ServerLimits,
+    reading: Reading,
+    read_timer: Timer,
+    write_timer: Timer,
+}
+
+/// What the bytes that the caller sends next belong to.
+#[derive(Debug)]
+enum Reading {
+    /// A call that is open.
+    Call,
+    /// The head of a request, whose first bytes came at that time.
+    Head(Instant),
+    /// Nothing has come since that time.
+    Nothing(Instant),
+}
+
+impl CallerIo {
+    pub(super) fn new(io: TcpStream, calls: Arc<OpenCalls>, limits: ServerLimits) -> Self {
+        Self {
+            io,
+            calls,
+            limits,
+            reading: Reading::Nothing(Instant::now()),
+            read_timer: Timer::default(),
+            write_timer: Timer::default(),
+        }
+    }
+
+    fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.calls.any() {
+            self.reading = Reading::Call;
+            return Poll::Pending;
+        }
+        let deadline = match self.reading {
+            Reading::Call => {
+                let now = Instant::now();
+                self.reading = Reading::Nothing(now);
+                now + self.limits.idle
+            }
+            Reading::Head(since) => since + self.limits.header,
+            Reading::Nothing(since) => since + self.limits.idle,
+        };
+        self.read_timer.poll_until(deadline, cx)
+    }
+
+    /// Passes the outcome of a write on, unless the caller has not read for too long.
+    fn watch_write<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.write_timer.stop();
+            return outcome;
+        }
+        ready!(self.write_timer.poll_for(self.limits.write_stall, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for CallerIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Poll::Ready(outcome) = Pin::new(&mut this.io).poll_read(cx, buf) {
+            // On HTTP/2 bytes without an open stream are no head: pings and settings.
+            let silent = matches!(this.reading, Reading::Nothing(_) | Reading::Call);
+            if silent && !this.calls.any() && !this.calls.are_http2() {
+                this.reading = Reading::Head(Instant::now());
+            }
+            return Poll::Ready(outcome);
+        }
+        ready!(this.poll_read_timeout(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for CallerIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watch_write(outcome, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watch_write(outcome, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The calls that are open on a connection.
+#[derive(Debug, Default)]
+pub(super) struct OpenCalls {
+    number: AtomicUsize,
+    http2: AtomicBool,
+}
+
+impl OpenCalls {
+    pub(super) fn begin(self: &Arc<Self>, version: http::Version) -> OpenCall {
+        if version == http::Version::HTTP_2 {
+            self.http2.store(true, Ordering::Relaxed);
+        }
+        self.number.fetch_add(1, Ordering::Relaxed);
+        OpenCall(Arc::clone(self))
+    }
+
+    fn any(&self) -> bool {
+        self.number.load(Ordering::Relaxed) > 0
+    }
+
+    fn are_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+}
+
+/// A call is open as long as this lives.
+#[derive(Debug)]
+pub(super) struct OpenCall(Arc<OpenCalls>);
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.number.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A timer that is made when it is first needed, and kept.
+#[derive(Debug, Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    runs: bool,
+}
+
+impl Timer {
+    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx)
+    }
+
+    fn poll_for(&mut self, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = match &self.sleep {
+            Some(sleep) if self.runs => sleep.deadline(),
+            _ => Instant::now() + time,
+        };
+        self.runs = true;
+        self.poll_until(deadline, cx)
+    }
+
+    fn stop(&mut self) {
+        self.runs = false;
+    }
+}

@@ -1,0 +1,224 @@
+//! One call, from its head to the last byte of its answer.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::{sync::watch, time::Instant};
+use tollgate::{DefaultRender, Dialect, Rejection, RejectionKind, RequestId, ResponseBody, Stamps};
+use tower::{BoxError, Service, ServiceExt};
+
+use super::connection::OpenCall;
+use crate::metrics::{CallsInFlight, Ending, InFlight, Metrics};
+
+/// What all calls share.
+#[derive(Clone, Debug)]
+pub(super) struct Calls {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) in_flight: Arc<CallsInFlight>,
+    /// Becomes true when open streams have to end.
+    pub(super) cut: watch::Receiver<bool>,
+}
+
+impl Calls {
+    /// Answers one request, whatever happens on the way.
+    pub(super) async fn exchange<S, ReqB, B>(
+        self,
+        service: S,
+        mut request: Request<ReqB>,
+        open: OpenCall,
+    ) -> Result<Response<ExchangeBody<B>>, Infallible>
+    where
+        S: Service<Request<ReqB>, Response = Response<B>>,
+        S::Error: fmt::Display,
+    {
+        let started = Instant::now();
+        let dialect = Dialect::of(request.headers());
+        let stamps = Stamps::open(request.extensions_mut());
+        let id = request.extensions().get::<RequestId>().cloned();
+        let refuse = |rejection| {
+            let response = stamps.refuse(rejection, dialect, &DefaultRender::default());
+            response.map(ResponseBody::local)
+        };
+
+        let in_flight = self.in_flight.enter();
+        let mut response = if in_flight.is_some() {
+            let answer = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
+            match answer.await {
+                Ok(Ok(response)) => response.map(ResponseBody::inner),
+                Ok(Err(error)) => {
+                    tracing::warn!(request_id = id.as_ref().map(RequestId::as_str), %error, "a call failed");
+                    refuse(Rejection::new(RejectionKind::UpstreamFailed))
+                }
+                Err(thrown) => {
+                    self.metrics.panicked(thrown);
+                    refuse(Rejection::new(RejectionKind::MissingFact))
+                }
+            }
+        } else {
+            let overloaded = Rejection::new(RejectionKind::UpstreamUnavailable);
+            refuse(overloaded.with_retry_after(Duration::from_secs(1)))
+        };
+        stamps.pass(response.headers_mut());
+
+        let elapsed = started.elapsed();
+        self.metrics.answered(&response, elapsed);
+        let status = response.status().as_u16();
+        tracing::debug!(
+            request_id = id.as_ref().map(RequestId::as_str),
+            status,
+            ?elapsed,
+            "answered"
+        );
+
+        let is_stream = is_event_stream(response.status(), response.headers());
+        Ok(response.map(|inner| ExchangeBody {
+            inner,
+            call: Some(Call {
+                _in_flight: in_flight,
+                _open: open,
+            }),
+            stream: is_stream.then(|| Stream::new(self.cut, Arc::clone(&self.metrics))),
+            metrics: self.metrics,
+        }))
+    }
+}
+
+/// What ends with a call.
+#[derive(Debug)]
+struct Call {
+    _in_flight: Option<InFlight>,
+    _open: OpenCall,
+}
+
+pin_project! {
+    /// The body of an answer, which also ends when it panics and when the gateway stops.
+    pub(super) struct ExchangeBody<B> {
+        #[pin]
+        inner: ResponseBody<B>,
+        // Is taken when the body ends: hyper may keep a body that has ended.
+        call: Option<Call>,
+        // Is there for streams only.
+        stream: Option<Stream>,
+        metrics: Arc<Metrics>,
+    }
+}
+
+impl<B> Body for ExchangeBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        if this.call.is_none() {
+            return Poll::Ready(None);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| this.inner.as_mut().poll_frame(cx)));
+        let frame = match polled {
+            Ok(Poll::Ready(frame)) => frame.map(|frame| frame.map_err(Into::into)),
+            Ok(Poll::Pending) => {
+                let Some(stream) = this.stream.as_mut() else {
+                    return Poll::Pending;
+                };
+                ready!(stream.cut.as_mut().poll(cx));
+                stream.ending = Ending::Failed;
+                *this.call = None;
+                *this.stream = None;
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(STOPPED)))));
+            }
+            Err(thrown) => {
+                this.metrics.panicked(thrown);
+                Some(Err("a layer panicked".into()))
+            }
+        };
+        let ended = !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream();
+        if let Some(stream) = this.stream.as_mut() {
+            stream.see(&frame, ended);
+        }
+        if ended {
+            *this.call = None;
+            *this.stream = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.call.is_none() || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An event stream on its way.
+struct Stream {
+    /// Resolves when open streams have to end.
+    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ending: Ending,
+    metrics: Arc<Metrics>,
+}
+
+impl Stream {
+    fn new(mut cut: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
+        let cut = Box::pin(async move {
+            if cut.wait_for(|cut| *cut).await.is_err() {
+                // The server is gone without having asked for anything.
+                std::future::pending().await
+            }
+        });
+        Self {
+            cut,
+            ending: Ending::Left,
+            metrics,
+        }
+    }
+
+    fn see<E>(&mut self, frame: &Option<Result<Frame<Bytes>, E>>, ended: bool) {
+        let data = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok()?.data_ref());
+        if data.is_some_and(|data| data.ends_with(DONE)) {
+            self.ending = Ending::Complete;
+        } else if ended && self.ending != Ending::Complete {
+            self.ending = Ending::Failed;
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.metrics.streamed(self.ending);
+    }
+}
+
+fn is_event_stream(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::OK
+        && headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+const STOPPED: &[u8] =
+    b"data: {\"error\":{\"message\":\"The server is shutting down. Please try again.\",\
+\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n";

@@ -1,0 +1,172 @@
+//! The listener: connections, their clocks and caps, and their end.
+
+mod connection;
+mod exchange;
+
+use std::{fmt, io, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tower::{BoxError, Service};
+
+use self::{
+    connection::{CallerIo, OpenCalls},
+    exchange::Calls,
+};
+use crate::{
+    config::ServerLimits,
+    metrics::{CallsInFlight, Metrics},
+};
+
+/// Serves every connection of the listener until `stop` is ready, and then until open calls have
+/// ended or the time for draining is over.
+///
+/// Streams that are cut at that time end with an error event, so that nobody takes what came for
+/// the whole answer.
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    limits: ServerLimits,
+    metrics: Arc<Metrics>,
+    stop: impl Future<Output = ()>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: fmt::Display + Send,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (cut, cut_seen) = watch::channel(false);
+    let places = Arc::new(Semaphore::new(
+        limits.connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let graceful = GracefulShutdown::new();
+    let protocol = Arc::new(protocol(&limits));
+    let calls = Calls {
+        in_flight: CallsInFlight::new(limits.in_flight, &metrics),
+        metrics,
+        cut: cut_seen,
+    };
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let conversation = Conversation {
+                    protocol: Arc::clone(&protocol),
+                    service: service.clone(),
+                    calls: calls.clone(),
+                    limits,
+                };
+                let watcher = graceful.watcher();
+                tokio::spawn(async move {
+                    conversation.hold(stream, watcher).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Most likely there are no file descriptors left; they come back.
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    drop(listener);
+    let mut drained = pin!(graceful.shutdown());
+    if timeout(limits.drain, &mut drained).await.is_err() {
+        tracing::warn!("open calls are cut: the time for draining is over");
+        cut.send_replace(true);
+        let _ = timeout(LAST_WORDS, drained).await;
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await;
+    let place = place.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// The protocol's own limits.
+fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // `CallerIo` has the clocks of heads.
+        .header_read_timeout(None)
+        // A head must fit into the buffer.
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.idle / 2)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_concurrent_streams(100)
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(256 << 10)
+        .max_pending_accept_reset_streams(20)
+        .max_header_list_size(16 << 10);
+    builder
+}
+
+/// What a connection needs.
+struct Conversation<S> {
+    protocol: Arc<auto::Builder<TokioExecutor>>,
+    service: S,
+    calls: Calls,
+    limits: ServerLimits,
+}
+
+impl<S> Conversation<S> {
+    async fn hold<B>(self, stream: TcpStream, watcher: Watcher)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: fmt::Display + Send,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let open_calls = Arc::new(OpenCalls::default());
+        let io = CallerIo::new(stream, Arc::clone(&open_calls), self.limits);
+        let (service, calls) = (self.service, self.calls);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let open = open_calls.begin(request.version());
+            calls.clone().exchange(service.clone(), request, open)
+        });
+        let connection = self.protocol.serve_connection(TokioIo::new(io), answer);
+        if let Err(error) = watcher.watch(connection.into_owned()).await {
+            tracing::debug!(error, "a connection broke");
+        }
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const MAX_HEAD_BYTES: usize = 16 << 10;

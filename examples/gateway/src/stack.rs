@@ -1,0 +1,186 @@
+//! The stack of layers: what this example is about.
+
+use std::{convert::Infallible, io, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Error as ClientError;
+use tokio::time::sleep;
+use tollgate::{
+    ApiKeyLayer, ApiKeys, BudgetLayer, DrainOnRefusalLayer, ExactCounter, GateLayer, HyperUtil,
+    Limits, MemoryStore, ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, SseLayer,
+    UpstreamLayer, Upstreams, ValidateLayer, Workspace,
+};
+use tower::{BoxError, Service, ServiceBuilder};
+
+use crate::{
+    config::{Config, PolicyName, TokenCounts},
+    routes::{Leaves, Route},
+    upstream_client::UpstreamClients,
+    upstreams::{self, SimulatedUpstreams},
+};
+
+/// What outlives a stack: a new configuration builds the next one on it.
+#[derive(Debug)]
+pub(crate) struct Foundation {
+    store: MemoryStore,
+    limits: Limits,
+    simulated: SimulatedUpstreams,
+}
+
+/// A stack, and what operators may see of it.
+#[derive(Debug)]
+pub(crate) struct Stack<S> {
+    pub(crate) service: S,
+    pub(crate) insight: Insight,
+}
+
+/// What is known about a running stack.
+#[derive(Clone, Debug)]
+pub(crate) struct Insight {
+    pub(crate) upstreams: Upstreams,
+    pub(crate) counter: ExactCounter,
+}
+
+impl Foundation {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            store: MemoryStore::new().slot(config.budget.slot),
+            limits: config.limits(),
+            simulated: SimulatedUpstreams::default(),
+        }
+    }
+
+    /// Starts the simulated upstreams that the configuration asks for.
+    pub(crate) async fn prepare(&mut self, config: &Config) -> io::Result<()> {
+        self.simulated.start(config).await
+    }
+
+    /// Builds the stack that is configured, outermost layer first, and has it keep its limits.
+    pub(crate) fn build(
+        &self,
+        config: &Config,
+    ) -> Result<
+        Stack<
+            impl Service<
+                Request<Incoming>,
+                Response = Response<
+                    impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static + use<>,
+                >,
+                Error = ClientError,
+                Future: Send,
+            >
+            + Clone
+            + Send
+            + Sync
+            + 'static
+            + use<>,
+        >,
+        BoxError,
+    > {
+        let regions = config.regions.keys().filter_map(|name| Region::new(name));
+        let mut region = RegionLayer::new(regions);
+        if let Some(default) = config.default_region.as_deref().and_then(Region::new) {
+            region = region.default_region(default);
+        }
+        let policy = match config.policy {
+            PolicyName::Compatible => Policy::compatible(),
+            PolicyName::Strict => Policy::strict(),
+        };
+        let models = models(config)?;
+        let counter = counter(config)?;
+        let upstreams = upstreams::build(config, &self.simulated)?;
+
+        let budget =
+            BudgetLayer::new(self.store.clone(), self.limits.clone()).counter(counter.clone());
+        let chat = ServiceBuilder::new()
+            .layer(
+                ValidateLayer::new(policy)
+                    .max_body_bytes(config.max_body_bytes)
+                    .body_timeout(config.limits.body),
+            )
+            .layer(ModelsLayer::new(models.clone()).counter(counter.clone()))
+            .layer(budget)
+            .layer(
+                UpstreamLayer::new(upstreams.clone())
+                    .classify(HyperUtil::default())
+                    .head_timeout(head_timeout(config)),
+            )
+            .layer(SseLayer::new())
+            .service(UpstreamClients::new(config)?);
+        let limits = config.limits;
+        let most = limits
+            .discard_bytes
+            .unwrap_or(config.max_body_bytes.saturating_mul(2));
+        let models = ServiceBuilder::new()
+            .map_err(|never: Infallible| -> ClientError { match never {} })
+            .service(ModelList::new(models));
+        let service = ServiceBuilder::new()
+            .layer(DrainOnRefusalLayer::new(most, move || {
+                sleep(limits.discard)
+            }))
+            .layer(region)
+            .layer(GateLayer::new(Route::check))
+            .layer(ApiKeyLayer::new(keys(config)?))
+            .service(Leaves { chat, models });
+
+        self.limits.replace(config.limits());
+        let insight = Insight { upstreams, counter };
+        Ok(Stack { service, insight })
+    }
+}
+
+fn keys(config: &Config) -> Result<ApiKeys, BoxError> {
+    let mut keys = ApiKeys::new();
+    for workspace in &config.workspaces {
+        let owner = Workspace::new(workspace.name.as_str());
+        for key in &workspace.api_keys {
+            keys = keys.key(key.expose(), owner.clone())?;
+        }
+        for digest in &workspace.api_key_sha256 {
+            keys = keys.key_sha256(digest, owner.clone())?;
+        }
+    }
+    Ok(keys)
+}
+
+fn models(config: &Config) -> Result<Models, BoxError> {
+    let mut models = Models::builder();
+    for (name, model) in &config.models {
+        models = models.model(model.resolve(name));
+        for alias in &model.aliases {
+            models = models.alias(alias.as_str(), name.as_str());
+        }
+    }
+    for workspace in &config.workspaces {
+        if let Some(allowed) = &workspace.models {
+            let owner = Workspace::new(workspace.name.as_str());
+            models = models.allow(owner, allowed.iter().map(String::as_str));
+        }
+    }
+    Ok(models.build()?)
+}
+
+/// Counts roughly until its vocabularies are loaded, if it may load any.
+fn counter(config: &Config) -> io::Result<ExactCounter> {
+    let models: Vec<_> = config
+        .models
+        .iter()
+        .map(|(name, model)| model.resolve(name))
+        .collect();
+    let counter = match config.token_counts {
+        TokenCounts::Exact => ExactCounter::for_models(&models),
+        TokenCounts::Estimate => ExactCounter::new([]),
+    };
+    counter.load_in_background()?;
+    Ok(counter)
+}
+
+/// The clock over all attempts of a call must not strike before that of a single one.
+fn head_timeout(config: &Config) -> Duration {
+    let upstreams = config.regions.values().flat_map(|region| &region.upstreams);
+    let longest = upstreams.map(|upstream| upstream.timeouts.head).max();
+    longest.unwrap_or_default().max(Duration::from_secs(120))
+}

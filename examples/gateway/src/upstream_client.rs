@@ -1,0 +1,124 @@
+//! The clients that upstreams are called with.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri, uri::Authority};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, Error, ResponseFuture, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower::{BoxError, Service};
+
+use crate::config::{Config, Timeouts};
+
+/// Pooled clients over HTTP/1.1 and HTTP/2, with TLS for `https` URLs.
+///
+/// The clock of a connection attempt belongs to the connector, and connections are shared by
+/// calls. So there is one client for each distinct clock, and an upstream's host says which is its.
+pub(crate) struct UpstreamClients<B> {
+    usual: HttpsClient<B>,
+    hosts: Arc<HashMap<Authority, HttpsClient<B>>>,
+}
+
+type HttpsClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+
+impl<B> UpstreamClients<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    pub(crate) fn new(config: &Config) -> Result<Self, rustls::Error> {
+        let usual = client(Timeouts::default().connect)?;
+        let mut by_clock = HashMap::from([(Timeouts::default().connect, usual.clone())]);
+        let mut hosts = HashMap::new();
+        for upstream in config.regions.values().flat_map(|region| &region.upstreams) {
+            let connect = upstream.timeouts.connect;
+            let client = match by_clock.get(&connect) {
+                Some(client) => client.clone(),
+                None => by_clock.entry(connect).or_insert(client(connect)?).clone(),
+            };
+            let url = upstream
+                .url
+                .as_deref()
+                .and_then(|url| url.parse::<Uri>().ok());
+            if let Some(host) = url.as_ref().and_then(Uri::authority) {
+                hosts.insert(host.clone(), client);
+            }
+        }
+        Ok(Self {
+            usual,
+            hosts: Arc::new(hosts),
+        })
+    }
+}
+
+impl<B> Service<Request<B>> for UpstreamClients<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Incoming>;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let host = request.uri().authority();
+        let client = host.and_then(|host| self.hosts.get(host));
+        client.unwrap_or(&self.usual).request(request)
+    }
+}
+
+impl<B> Clone for UpstreamClients<B> {
+    fn clone(&self) -> Self {
+        Self {
+            usual: self.usual.clone(),
+            hosts: Arc::clone(&self.hosts),
+        }
+    }
+}
+
+fn client<B>(connect: Duration) -> Result<HttpsClient<B>, rustls::Error>
+where
+    B: Body<Data = Bytes> + Send,
+{
+    let mut tcp = HttpConnector::new();
+    // TLS is the outer connector's business.
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect));
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    let tls = HttpsConnectorBuilder::new()
+        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp);
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .http1_max_buf_size(MAX_HEAD_BYTES)
+        .http2_max_header_list_size(16 << 10)
+        .http2_keep_alive_interval(HTTP2_PING)
+        .http2_keep_alive_timeout(HTTP2_PONG);
+    Ok(builder.build(tls))
+}
+
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+const POOL_IDLE: Duration = Duration::from_secs(60);
+const MAX_HEAD_BYTES: usize = 64 << 10;
+const HTTP2_PING: Duration = Duration::from_secs(30);
+const HTTP2_PONG: Duration = Duration::from_secs(20);
