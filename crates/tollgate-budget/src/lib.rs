@@ -1,1 +1,156 @@
-//! A tower layer that budgets requests and tokens for each workspace and model
+//! Budgets of requests and tokens that hold in every minute, as a tower layer.
+//!
+//! [`BudgetLayer`] reserves what a call may cost at most before it is made, and replaces that by
+//! what it did cost once that is known. Between any two moments that are a minute apart no more
+//! than the limit is used: not only in whole minutes of the clock, and whatever happens at once.
+//!
+//! ```
+//! use std::num::NonZeroU64;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tollgate_budget::{BudgetLayer, Limits, MemoryStore, Quota};
+//! use tollgate_core::{ChatRequest, Fact, InputKind, Model, Usage, UsageSlot, Workspace};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let quota = Quota::per_minute(NonZeroU64::new(500).unwrap(), NonZeroU64::new(1_000).unwrap());
+//! let answer = service_fn(|request: Request<()>| async move {
+//!     // `SseLayer` does this, from what the upstream reports.
+//!     let slot = UsageSlot::of(request.extensions()).unwrap();
+//!     slot.record(Usage::new(14, 86));
+//!     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("A poem.")))
+//! });
+//! let service = BudgetLayer::new(MemoryStore::new(), Limits::new(quota)).layer(answer);
+//!
+//! // `ApiKeyLayer`, `ValidateLayer` and `ModelsLayer` write these facts; here we do.
+//! let ask = |max_tokens: u64| {
+//!     let chat = ChatRequest::builder("gpt-4o")
+//!         .output_cap("max_tokens", max_tokens)
+//!         .message()
+//!         .text(InputKind::Content, "Write a short poem about cats.", false)
+//!         .build();
+//!     let mut request = Request::new(());
+//!     request.extensions_mut().insert(Workspace::new("acme"));
+//!     request.extensions_mut().insert(Model::new("gpt-4o"));
+//!     request.extensions_mut().insert(chat);
+//!     request
+//! };
+//!
+//! // 900 tokens are reserved beside the prompt, 100 are used in the end.
+//! let response = service.clone().oneshot(ask(900)).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! drop(response);
+//! let response = service.clone().oneshot(ask(500)).await?;
+//! assert_eq!(response.headers()["x-ratelimit-limit-tokens"], "1000");
+//!
+//! // The answer to the second is still under way: its 500 tokens are taken.
+//! let refused = service.oneshot(ask(500)).await?;
+//! assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+//! assert!(refused.headers().contains_key("retry-after-ms"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! A call is charged, in both dimensions and all windows or not at all, when it is admitted. What
+//! it did not use leaves the slot of time that it was charged to. So the sum of what is settled
+//! and what is reserved never exceeds a limit in any stretch of a minute; the effective rate is a
+//! limit per 61 seconds, because a slot of a second counts until all of it is a minute old.
+//!
+//! Where the caller states an output cap and the prompt is reserved at its exact count or its
+//! upper bound, true usage never exceeds the limit either. Otherwise a call may use more than was
+//! reserved. The difference is charged when it becomes known, as debt: then nothing is admitted
+//! until it has left the window. It is at most the sum of what the calls in flight use beyond
+//! their reservations.
+//!
+//! | the prompt's figure | when |
+//! |---|---|
+//! | upper bound | a cap is stated, and it fits |
+//! | estimate | a cap is stated, the upper bound does not fit, and no exact count is known |
+//! | estimate | no cap is stated |
+//!
+//! Bounds become a count where they are further apart than a thousandth of the limit, if the
+//! [counter](BudgetLayer::counter) can count. The output is the largest stated cap, times `n`;
+//! 1,024 tokens where none is stated, but at most an eighth of the limit.
+//!
+//! # Settlement
+//!
+//! | how the call ends | requests | tokens |
+//! |---|---|---|
+//! | its usage is recorded in the [`UsageSlot`](tollgate_core::UsageSlot) | 1 | the usage |
+//! | a success without usage, complete or not | 1 | the prompt's estimate, and the output seen |
+//! | the caller leaves before the answer begins, a panic | 1 | the prompt's estimate |
+//! | 408, 504 | 1 | the prompt's estimate |
+//! | 429, any other 5xx, an error of the inner service | 0 | 0 |
+//! | any other 3xx or 4xx | 1 | 0 |
+//! | the process dies | 1 | as reserved, until a minute has passed (stores that outlive it) |
+//!
+//! # Placement
+//!
+//! Inside `ModelsLayer`, outside whatever retries or chooses an upstream: a call is charged once,
+//! over all its attempts. Outside `Buffer` and `ConcurrencyLimit`, so that a refusal holds no
+//! permit. Under a server the body must be able to reach its end or be dropped, which hyper sees
+//! to.
+//!
+//! # Facts
+//!
+//! * Required: [`Workspace`](tollgate_core::Workspace) and [`Model`](tollgate_core::Model), unless
+//!   [`BudgetLayer::key`] says otherwise; and [`ChatRequest`](tollgate_core::ChatRequest) or
+//!   [`Cost`](tollgate_core::Cost), of which `Cost` goes first. A missing one is a 500: never a
+//!   default tenant, never a budget for a name that the caller made up.
+//! * Written: [`UsageSlot`](tollgate_core::UsageSlot).
+//!
+//! Every answer that passed carries the six `x-ratelimit-*` headers of OpenAI's, as things stood
+//! at admission; those of the inner service are dropped. `reset` says when the whole limit will
+//! be free.
+//!
+//! # Refusals
+//!
+//! * 429 `rate_limit_exceeded`, type `requests` or `tokens`, with `retry-after`, `retry-after-ms`
+//!   and the six headers, when the call does not fit now. The named time is exact: if nothing else
+//!   happens, the same call is admitted then and not earlier. Headers stop below a minute, which
+//!   is as long as the Node clients wait; the message does not.
+//! * The same without a wait, with `x-should-retry: false`, when the call is larger than a limit.
+//! * 503 when the store cannot decide.
+//!
+//! A refused call costs nothing in either dimension.
+//!
+//! # Cancel safety
+//!
+//! The reservation is owned by the future, then by the body. Each is settled once, by its end or
+//! its drop. Nothing is awaited to settle.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod body;
+mod call;
+mod clock;
+mod cost;
+mod future;
+mod headers;
+mod key;
+mod layer;
+mod limits;
+mod memory;
+mod quota;
+mod reservation;
+mod store;
+mod units;
+mod window;
+
+pub use body::BudgetBody;
+pub use clock::{Clock, MonotonicClock};
+pub use future::BudgetFuture;
+pub use key::{ByWorkspaceAndModel, FindKey, Key};
+pub use layer::{Budget, BudgetLayer};
+pub use limits::Limits;
+pub use memory::{MemoryHeld, MemoryStore};
+pub use quota::{Limit, Quota};
+pub use reservation::Reservation;
+pub use store::{
+    Charge, Decision, Denial, Span, Standing, Standings, Store, StoreError, WindowSpec,
+};
+pub use units::{Dimension, Units};

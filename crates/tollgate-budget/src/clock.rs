@@ -1,0 +1,52 @@
+use std::{fmt, time::Duration};
+
+use tokio::time::Instant;
+
+/// The time that a [`MemoryStore`](crate::MemoryStore) goes by.
+///
+/// It should not go backwards; a store survives it if it does. Any `Fn() -> Duration` is a clock.
+pub trait Clock: Send + Sync + 'static {
+    /// The time since a moment that never changes.
+    fn now(&self) -> Duration;
+}
+
+impl<F> Clock for F
+where
+    F: Fn() -> Duration + Send + Sync + 'static,
+{
+    fn now(&self) -> Duration {
+        self()
+    }
+}
+
+/// The machine's monotonic clock.
+///
+/// It needs no runtime; in a tokio runtime whose time is paused it stands still.
+#[derive(Clone, Copy)]
+pub struct MonotonicClock(Instant);
+
+impl MonotonicClock {
+    /// A clock that starts at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Default for MonotonicClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn now(&self) -> Duration {
+        Instant::now().saturating_duration_since(self.0)
+    }
+}
+
+impl fmt::Debug for MonotonicClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MonotonicClock").finish_non_exhaustive()
+    }
+}

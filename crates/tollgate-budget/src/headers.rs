@@ -1,0 +1,169 @@
+//! What callers learn about their budget.
+
+use std::{fmt::Write, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tollgate_core::{Model, Rejection, RejectionKind};
+
+use crate::{Denial, Dimension, Span, Standings};
+
+/// Replaces the inner service's rate-limit headers: they speak of a budget that is not the
+/// caller's.
+pub(crate) fn replace(headers: &mut HeaderMap, standings: &Standings) {
+    let foreign = |name: &&HeaderName| name.as_str().starts_with("x-ratelimit-");
+    while let Some(name) = headers.keys().find(foreign).cloned() {
+        headers.remove(name);
+    }
+    each(standings, |name, value| {
+        headers.insert(name, value);
+    });
+}
+
+/// OpenAI's refusal: "not yet" with a wait, or "never" without.
+///
+/// `spread` is added to the announced wait, so that all who were refused in one slot do not come
+/// back in the same millisecond.
+pub(crate) fn refuse(
+    denial: &Denial,
+    span: Span,
+    requested: u64,
+    model: Option<&Model>,
+    spread: Duration,
+) -> Rejection {
+    let Denial {
+        dimension, limit, ..
+    } = *denial;
+    let mut message = String::with_capacity(160);
+    message.push_str(match denial.retry {
+        Some(_) => "Rate limit reached",
+        None => "Request too large",
+    });
+    if let Some(model) = model {
+        let _ = write!(message, " for {}", model.name());
+    }
+    let initial = match dimension {
+        Dimension::Requests => 'R',
+        Dimension::Tokens => 'T',
+    };
+    let (per, unit) = match span {
+        Span::Minute => ("min", 'M'),
+        Span::Second => ("sec", 'S'),
+    };
+    let _ = write!(
+        message,
+        " on {dimension} per {per} ({initial}P{unit}): Limit {limit}, "
+    );
+    let rejection = match denial.retry {
+        Some(wait) => {
+            let wait = up_to_millis(wait);
+            let _ = write!(
+                message,
+                "Used {}, Requested {requested}. Please try again in {}.",
+                denial.used,
+                go_duration(wait)
+            );
+            Rejection::new(RejectionKind::BudgetExceeded)
+                .with_retry_after(wait.saturating_add(spread))
+        }
+        None => {
+            let _ = write!(
+                message,
+                "Requested {requested}. The input or output tokens must be reduced in order to \
+                 run successfully."
+            );
+            Rejection::new(RejectionKind::BudgetImpossible).with_should_retry(false)
+        }
+    };
+    let mut rejection = rejection.with_type(dimension.name()).with_message(message);
+    each(&denial.standings, |name, value| {
+        rejection = rejection.clone().with_header(name, value);
+    });
+    rejection
+}
+
+fn each(standings: &Standings, mut put: impl FnMut(HeaderName, HeaderValue)) {
+    for dimension in Dimension::ALL {
+        let Some(standing) = standings.of(dimension) else {
+            continue;
+        };
+        let [limit, remaining, reset] = match dimension {
+            Dimension::Requests => [LIMIT_REQUESTS, REMAINING_REQUESTS, RESET_REQUESTS],
+            Dimension::Tokens => [LIMIT_TOKENS, REMAINING_TOKENS, RESET_TOKENS],
+        };
+        put(limit, HeaderValue::from(standing.limit));
+        put(remaining, HeaderValue::from(standing.remaining));
+        let text = go_duration(up_to_millis(standing.reset));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            put(reset, value);
+        }
+    }
+}
+
+const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
+const REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
+const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+
+/// Whole milliseconds, never less: who comes back at the printed time is not refused again.
+fn up_to_millis(time: Duration) -> Duration {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// A duration of whole milliseconds as Go prints it: `12ms`, `17.5s`, `6m0s`, `1h2m3s`.
+fn go_duration(time: Duration) -> String {
+    let (seconds, millis) = (time.as_secs(), time.subsec_millis());
+    if seconds == 0 {
+        return match millis {
+            0 => String::from("0s"),
+            _ => format!("{millis}ms"),
+        };
+    }
+    let mut text = String::with_capacity(16);
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    if hours > 0 {
+        let _ = write!(text, "{hours}h");
+    }
+    if seconds >= 60 {
+        let _ = write!(text, "{minutes}m");
+    }
+    let _ = write!(text, "{}", seconds % 60);
+    if millis > 0 {
+        let fraction = format!("{millis:03}");
+        let _ = write!(text, ".{}", fraction.trim_end_matches('0'));
+    }
+    text.push('s');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_printed_as_go_does() {
+        for (millis, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (182, "182ms"),
+            (1_000, "1s"),
+            (17_500, "17.5s"),
+            (18_642, "18.642s"),
+            (60_000, "1m0s"),
+            (60_050, "1m0.05s"),
+            (360_000, "6m0s"),
+            (3_723_000, "1h2m3s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(up_to_millis(Duration::from_nanos(1)).as_millis(), 1);
+        assert_eq!(up_to_millis(Duration::from_nanos(2_000_000)).as_millis(), 2);
+        assert_eq!(
+            up_to_millis(Duration::MAX).as_millis(),
+            u128::from(u64::MAX)
+        );
+    }
+}

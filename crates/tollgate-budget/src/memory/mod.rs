@@ -1,0 +1,322 @@
+//! Budgets of one process.
+
+mod shard;
+
+use std::{
+    fmt,
+    future::{Ready, ready},
+    hash::{BuildHasher, Hasher, RandomState},
+    num::NonZeroU64,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use self::shard::{Name, Place, Shard};
+use crate::{
+    Charge, Clock, Decision, Denial, Dimension, MonotonicClock, Span, Standing, Standings, Store,
+    StoreError, Units, WindowSpec,
+    window::{Caps, Full, Shape},
+};
+
+/// Budgets in the memory of one process: sharded, exact, and bounded.
+///
+/// A handle: clones share the counts, so layers that are to share budgets get clones of one store.
+/// Nothing runs in the background. A lock is held for well under a microsecond and never while
+/// anything is awaited.
+///
+/// Keys whose windows have become empty are dropped by later calls: each looks at two others. So
+/// there are never many more keys than were used within a window's length, and at most
+/// [`max_keys`](Self::max_keys).
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    random: RandomState,
+    shards: Box<[Padded]>,
+    keys: AtomicUsize,
+    overflowed: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Settings {
+    slot: Duration,
+    max_keys: usize,
+    clock: Arc<dyn Clock>,
+}
+
+/// A cache line of its own for each lock.
+#[derive(Default)]
+#[repr(align(64))]
+struct Padded(Mutex<Shard>);
+
+impl MemoryStore {
+    /// An empty store: slots of one second, 100,000 keys, the machine's monotonic clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Settings {
+            slot: Duration::from_secs(1),
+            max_keys: 100_000,
+            clock: Arc::new(MonotonicClock::new()),
+        })
+    }
+
+    /// An empty store with slots of this duration, at least a nanosecond. 60 slots are a quota's
+    /// minute, so a shorter slot makes a shorter minute: for tests and demonstrations.
+    #[must_use]
+    pub fn slot(self, slot: Duration) -> Self {
+        Self::with(Settings {
+            slot,
+            ..self.0.settings.clone()
+        })
+    }
+
+    /// An empty store that counts for at most this many keys at a time. Beyond it, keys that are
+    /// new share one window in each of 64 parts of the store, under the limit of whoever asks:
+    /// memory stays bounded, and no limit is exceeded.
+    ///
+    /// Keys are made of authenticated workspaces and configured models, so only a mistake in a
+    /// configuration gets there; [`overflowed`](Self::overflowed) tells.
+    #[must_use]
+    pub fn max_keys(self, max_keys: usize) -> Self {
+        Self::with(Settings {
+            max_keys,
+            ..self.0.settings.clone()
+        })
+    }
+
+    /// An empty store that goes by this clock.
+    #[must_use]
+    pub fn clock(self, clock: impl Clock) -> Self {
+        Self::with(Settings {
+            clock: Arc::new(clock),
+            ..self.0.settings.clone()
+        })
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            random: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Padded::default()).collect(),
+            keys: AtomicUsize::new(0),
+            overflowed: AtomicU64::new(0),
+        }))
+    }
+
+    /// How many windows are in memory. A key has one, or two if its quota has limits for seconds.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.0.keys.load(Ordering::Relaxed)
+    }
+
+    /// How many charges went to shared windows because there were too many keys.
+    #[must_use]
+    pub fn overflowed(&self) -> u64 {
+        self.0.overflowed.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.0.settings.clock.now())
+    }
+
+    fn shape(&self, span: Span) -> Shape {
+        let (slots, slot) = span.slots(self.0.settings.slot);
+        Shape {
+            slot: NonZeroU64::new(nanos(slot)).unwrap_or(NonZeroU64::MIN),
+            slots,
+        }
+    }
+
+    fn shard(&self, at: usize) -> MutexGuard<'_, Shard> {
+        let shard = &self.0.shards[at % SHARDS].0;
+        // Only arithmetic runs under the lock: a poisoned one cannot have left a half-made state.
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decide(&self, charge: &Charge<'_>) -> Result<Decision<MemoryHeld>, StoreError> {
+        let windows = charge.windows;
+        if windows.is_empty() || windows.len() > Charge::MAX_WINDOWS {
+            return Err(StoreError::new("a charge has 1 to 8 windows"));
+        }
+        let mut hasher = self.0.random.build_hasher();
+        hasher.write(charge.workspace.as_bytes());
+        let home = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
+        let now = self.now();
+
+        let mut shard = self.shard(home);
+        let evicted = shard.sweep(|span| self.shape(span), now);
+        if evicted > 0 {
+            self.0.keys.fetch_sub(evicted, Ordering::Relaxed);
+        }
+
+        let mut found = [Found::Absent(0); Charge::MAX_WINDOWS];
+        let mut worst: Option<(usize, Full)> = None;
+        for (at, window) in windows.iter().enumerate() {
+            let name = Name::new(charge.workspace, window);
+            let hash = name.hash(hasher.clone());
+            found[at] = self.find(&shard, &name, hash);
+            let shape = self.shape(window.span);
+            let full = shard.check(found[at].index(), shape, now, charge.cost, caps(window));
+            if let Err(full) = full {
+                if worst.is_none_or(|(_, other)| full.is_worse_than(&other)) {
+                    worst = Some((at, full));
+                }
+            }
+        }
+
+        if let Some((window, full)) = worst {
+            let indices = windows.iter().zip(found.iter().map(|found| found.index()));
+            let standings = self.standings(&shard, indices, now);
+            return Ok(Decision::Denied(Denial::new(
+                window,
+                full.dimension,
+                full.used,
+                full.limit,
+                full.retry.map(Duration::from_nanos),
+                standings,
+            )));
+        }
+
+        let mut places = [Place::default(); Charge::MAX_WINDOWS];
+        for (at, window) in windows.iter().enumerate() {
+            let index = match found[at] {
+                Found::Known(index) => index,
+                Found::Absent(hash) => {
+                    self.0.keys.fetch_add(1, Ordering::Relaxed);
+                    shard.insert(&Name::new(charge.workspace, window), hash)
+                }
+                Found::Overflow(known) => {
+                    self.0.overflowed.fetch_add(1, Ordering::Relaxed);
+                    known.unwrap_or_else(|| {
+                        self.0.keys.fetch_add(1, Ordering::Relaxed);
+                        shard.insert(&Name::overflow(window), self.overflow_hash(window))
+                    })
+                }
+            };
+            places[at] = shard.charge(index, self.shape(window.span), now, charge.cost);
+        }
+        let indices = places.iter().map(|place| Some(place.index));
+        let standings = self.standings(&shard, windows.iter().zip(indices), now);
+        let held = MemoryHeld {
+            home,
+            places,
+            len: windows.len(),
+            cost: charge.cost,
+        };
+        Ok(Decision::Granted { held, standings })
+    }
+
+    fn find(&self, shard: &Shard, name: &Name<'_>, hash: u64) -> Found {
+        if let Some(index) = shard.find(name, hash) {
+            return Found::Known(index);
+        }
+        if self.keys() < self.0.settings.max_keys {
+            return Found::Absent(hash);
+        }
+        let shared = Name::overflow_of(name);
+        Found::Overflow(shard.find(&shared, shared.hash(self.0.random.build_hasher())))
+    }
+
+    fn overflow_hash(&self, window: &WindowSpec<'_>) -> u64 {
+        Name::overflow(window).hash(self.0.random.build_hasher())
+    }
+
+    fn standings<'w>(
+        &self,
+        shard: &Shard,
+        windows: impl Iterator<Item = (&'w WindowSpec<'w>, Option<u32>)>,
+        now: u64,
+    ) -> Standings {
+        let mut standings = Standings::default();
+        for (window, index) in windows {
+            let shape = self.shape(window.span);
+            for dimension in Dimension::ALL {
+                let Some(limit) = caps(window).of(dimension) else {
+                    continue;
+                };
+                let (used, reset) =
+                    index.map_or((0, 0), |index| shard.standing(index, shape, now, dimension));
+                let remaining = limit.saturating_sub(used);
+                let reset = Duration::from_nanos(reset);
+                standings.note(dimension, Standing::new(limit, remaining, reset));
+            }
+        }
+        standings
+    }
+}
+
+impl Store for MemoryStore {
+    type Held = MemoryHeld;
+    type Reserve = Ready<Result<Decision<MemoryHeld>, StoreError>>;
+
+    fn reserve(&self, charge: &Charge<'_>) -> Self::Reserve {
+        ready(self.decide(charge))
+    }
+
+    fn settle(&self, held: MemoryHeld, actual: Units) {
+        let mut shard = self.shard(held.home);
+        for place in held.places.iter().take(held.len) {
+            // The clock is read only for debt, which the usual call does not leave.
+            shard.settle(*place, held.cost, actual.capped(), |span| {
+                (self.shape(span), self.now())
+            });
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("keys", &self.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open reservation in a [`MemoryStore`].
+#[derive(Debug)]
+pub struct MemoryHeld {
+    home: usize,
+    places: [Place; Charge::MAX_WINDOWS],
+    len: usize,
+    cost: Units,
+}
+
+#[derive(Clone, Copy)]
+enum Found {
+    Known(u32),
+    Absent(u64),
+    Overflow(Option<u32>),
+}
+
+impl Found {
+    fn index(self) -> Option<u32> {
+        match self {
+            Self::Known(index) => Some(index),
+            Self::Absent(_) => None,
+            Self::Overflow(index) => index,
+        }
+    }
+}
+
+fn caps(window: &WindowSpec<'_>) -> Caps {
+    Caps {
+        requests: window.limit.requests.map(NonZeroU64::get),
+        tokens: window.limit.tokens.map(NonZeroU64::get),
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const SHARDS: usize = 64;

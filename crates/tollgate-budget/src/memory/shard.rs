@@ -1,0 +1,281 @@
+//! One part of the store: what its lock guards.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use crate::{
+    Dimension, Span, Units, WindowSpec,
+    window::{Caps, Full, Origin, Shape, Window},
+};
+
+/// Windows by name. They stay where they are while a reservation is open, so a reservation needs
+/// only a number to find them again.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    /// The first entry of each hash; entries of one hash are chained.
+    index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    entries: Vec<Entry>,
+    /// The first vacant entry; they are chained too.
+    vacant: Option<u32>,
+    /// Where the next sweep begins.
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    window: Window,
+    hash: u64,
+    /// Workspace, scope and name, joined.
+    text: Box<str>,
+    workspace_len: u32,
+    scope_len: u32,
+    next: Option<u32>,
+    /// Reservations that will come back to this entry; none of a vacant one.
+    open: u32,
+    span: Span,
+    is_vacant: bool,
+}
+
+/// Where a reservation was charged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) index: u32,
+    origin: Origin,
+}
+
+impl Shard {
+    pub(super) fn find(&self, name: &Name<'_>, hash: u64) -> Option<u32> {
+        let mut next = self.index.get(&hash).copied();
+        while let Some(index) = next {
+            let entry = self.entry(index);
+            if entry.is(name) {
+                return Some(index);
+            }
+            next = entry.next;
+        }
+        None
+    }
+
+    /// Adds a window that [`find`](Self::find) did not.
+    pub(super) fn insert(&mut self, name: &Name<'_>, hash: u64) -> u32 {
+        let [workspace, scope, own] = name.parts;
+        let text = [workspace, scope, own].concat().into_boxed_str();
+        let mut entry = Entry {
+            window: Window::default(),
+            hash,
+            text,
+            workspace_len: u32::try_from(workspace.len()).unwrap_or(u32::MAX),
+            scope_len: u32::try_from(scope.len()).unwrap_or(u32::MAX),
+            next: None,
+            open: 0,
+            span: name.span,
+            is_vacant: false,
+        };
+        let index = match self.vacant {
+            Some(index) => {
+                let vacant = self.entry_mut(index);
+                // Its generation goes on, so that nothing old can reach the new content.
+                std::mem::swap(&mut entry.window, &mut vacant.window);
+                let next_vacant = vacant.next;
+                *vacant = entry;
+                self.vacant = next_vacant;
+                index
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        let next = self.index.insert(hash, index);
+        self.entry_mut(index).next = next;
+        index
+    }
+
+    /// Whether the cost fits into the window, or into an empty one if there is none.
+    pub(super) fn check(
+        &mut self,
+        index: Option<u32>,
+        shape: Shape,
+        now: u64,
+        cost: Units,
+        caps: Caps,
+    ) -> Result<(), Full> {
+        let Some(index) = index else {
+            return Window::default().check(shape, now, cost, caps);
+        };
+        let window = &mut self.entry_mut(index).window;
+        window.advance(shape, now);
+        window.check(shape, now, cost, caps)
+    }
+
+    pub(super) fn charge(&mut self, index: u32, shape: Shape, now: u64, cost: Units) -> Place {
+        let entry = self.entry_mut(index);
+        entry.open = entry.open.saturating_add(1);
+        let current = entry.window.advance(shape, now);
+        let origin = entry.window.charge(current, cost);
+        Place { index, origin }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        place: Place,
+        cost: Units,
+        actual: Units,
+        time: impl FnOnce(Span) -> (Shape, u64),
+    ) {
+        let entry = self.entry_mut(place.index);
+        entry.open = entry.open.saturating_sub(1);
+        let span = entry.span;
+        entry.window.settle(place.origin, cost, actual, |window| {
+            let (shape, now) = time(span);
+            window.advance(shape, now)
+        });
+    }
+
+    pub(super) fn standing(
+        &self,
+        index: u32,
+        shape: Shape,
+        now: u64,
+        dimension: Dimension,
+    ) -> (u64, u64) {
+        let window = &self.entry(index).window;
+        (
+            window.used().of(dimension),
+            window.until_unused(shape, now, dimension),
+        )
+    }
+
+    /// Looks at the next two windows, and drops those that hold nothing and that no reservation
+    /// will come back to. Says how many.
+    pub(super) fn sweep(&mut self, shape: impl Fn(Span) -> Shape, now: u64) -> usize {
+        let mut dropped = 0;
+        for _ in 0..2.min(self.entries.len()) {
+            let at = self.hand % self.entries.len();
+            self.hand = at + 1;
+            let entry = &mut self.entries[at];
+            if entry.is_vacant || entry.open > 0 {
+                continue;
+            }
+            entry.window.advance(shape(entry.span), now);
+            if entry.window.is_empty() {
+                self.remove(u32::try_from(at).unwrap_or(u32::MAX));
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    fn remove(&mut self, index: u32) {
+        let Entry { hash, next, .. } = *self.entry(index);
+        let mut before = self.index.get(&hash).copied();
+        if before == Some(index) {
+            match next {
+                Some(next) => self.index.insert(hash, next),
+                None => self.index.remove(&hash),
+            };
+        } else {
+            while let Some(other) = before {
+                let other = self.entry_mut(other);
+                before = other.next;
+                if before == Some(index) {
+                    other.next = next;
+                    break;
+                }
+            }
+        }
+        let vacant = self.vacant.replace(index);
+        let entry = self.entry_mut(index);
+        entry.window.reset();
+        entry.text = Box::default();
+        entry.is_vacant = true;
+        entry.next = vacant;
+    }
+
+    fn entry(&self, index: u32) -> &Entry {
+        &self.entries[index as usize]
+    }
+
+    fn entry_mut(&mut self, index: u32) -> &mut Entry {
+        &mut self.entries[index as usize]
+    }
+}
+
+impl Entry {
+    fn is(&self, name: &Name<'_>) -> bool {
+        let [workspace, scope, own] = name.parts;
+        let text = self.text.as_bytes();
+        self.span == name.span
+            && self.workspace_len as usize == workspace.len()
+            && self.scope_len as usize == scope.len()
+            && text.len() == workspace.len() + scope.len() + own.len()
+            && text.starts_with(workspace.as_bytes())
+            && text[workspace.len()..].starts_with(scope.as_bytes())
+            && text.ends_with(own.as_bytes())
+    }
+}
+
+/// What tells windows apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name<'a> {
+    parts: [&'a str; 3],
+    span: Span,
+}
+
+impl<'a> Name<'a> {
+    pub(super) fn new(workspace: &'a str, window: &WindowSpec<'a>) -> Self {
+        Self {
+            parts: [workspace, window.scope, window.name],
+            span: window.span,
+        }
+    }
+
+    /// The window that new keys of this kind share when there are too many. No key has its name:
+    /// a workspace's is never a NUL.
+    pub(super) fn overflow(window: &WindowSpec<'a>) -> Self {
+        Self {
+            parts: ["\0", window.scope, ""],
+            span: window.span,
+        }
+    }
+
+    pub(super) fn overflow_of(name: &Self) -> Self {
+        Self {
+            parts: ["\0", name.parts[1], ""],
+            span: name.span,
+        }
+    }
+
+    /// Continues a hash that the workspace has begun.
+    pub(super) fn hash(&self, mut hasher: impl Hasher) -> u64 {
+        // A byte that no UTF-8 has ends each part, so that parts cannot be shifted.
+        hasher.write_u8(0xff);
+        if !self.parts[1].is_empty() {
+            hasher.write(self.parts[1].as_bytes());
+        }
+        hasher.write_u8(0xff);
+        hasher.write(self.parts[2].as_bytes());
+        hasher.write_u8(self.span as u8);
+        hasher.finish()
+    }
+}
+
+/// A hash is its own hash: it was made with random keys.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only whole hashes are keys");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,259 @@
+//! The arithmetic of one sliding window: no clock, no lock, no key.
+//!
+//! Time is cut into slots of `g` nanoseconds, and a window looks at the current slot and the `N`
+//! before it. A call is charged to the slot in which it was admitted; what it did not use leaves
+//! that same slot, and what it used beyond its reservation is charged to the slot of the day.
+//!
+//! **Why the limit holds.** A charge made at time `t`, in slot `s = ⌊t/g⌋`, counts until the
+//! current slot is `s + N + 1`, which is not before `(s + N + 1)·g > t + N·g`. So take any stretch
+//! of `P = N·g`, and the last admission in it: every earlier one of that stretch still counted
+//! when it was admitted, and the sum was at most the limit. Only charges above a reservation
+//! ([`settle`](Window::settle) with more than was reserved) come on top; they are debt, and while
+//! it lasts nothing is admitted.
+//!
+//! **Why refunds are exact.** A charge and its refund have the same address, so nothing has to be
+//! known about what happened in between. If the slot has left the window, the charge has too, and
+//! there is nothing to give back.
+//!
+//! Amounts cannot overflow: a window never holds more than `u64::MAX` in all, because
+//! [`add`](Window::add) stops there; every slot is at most the sum.
+#![warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::{collections::VecDeque, num::NonZeroU64};
+
+use crate::{Dimension, Units};
+
+/// How a window divides time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    /// Nanoseconds of one slot, `g`.
+    pub(crate) slot: NonZeroU64,
+    /// How many past slots are counted beside the current one, `N`.
+    pub(crate) slots: u16,
+}
+
+impl Shape {
+    fn slot_at(self, now: u64) -> u64 {
+        now / self.slot
+    }
+
+    /// The slot from which on a charge in `slot` no longer counts.
+    fn end_of(self, slot: u64) -> u64 {
+        slot.saturating_add(u64::from(self.slots)).saturating_add(1)
+    }
+
+    fn until_end_of(self, slot: u64, now: u64) -> u64 {
+        let end = self.end_of(slot).saturating_mul(self.slot.get());
+        end.saturating_sub(now)
+    }
+}
+
+/// What a window may hold: `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caps {
+    pub(crate) requests: Option<u64>,
+    pub(crate) tokens: Option<u64>,
+}
+
+impl Caps {
+    pub(crate) fn of(self, dimension: Dimension) -> Option<u64> {
+        match dimension {
+            Dimension::Requests => self.requests,
+            Dimension::Tokens => self.tokens,
+        }
+    }
+}
+
+/// Why a cost does not fit into a window now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) dimension: Dimension,
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
+    /// Nanoseconds until the same cost fits, if nothing else happens; `None`: it never does.
+    pub(crate) retry: Option<u64>,
+}
+
+/// Where a charge was put, for its settlement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    slot: u64,
+    generation: u32,
+}
+
+/// One sliding window.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Window {
+    /// Oldest first, at most one for each slot of time; none that has left the window when
+    /// [`advance`](Self::advance) has just run.
+    slots: VecDeque<Slot>,
+    /// The sum of all slots.
+    used: Units,
+    /// Tells charges of this window's content from those of an earlier one.
+    generation: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    at: u64,
+    units: Units,
+}
+
+impl Window {
+    /// Drops what has left the window, and says which slot is current.
+    ///
+    /// A clock that stepped back by at most a window's length finds time standing still in the
+    /// newest slot; one that stepped back further begins anew, which admits one limit more.
+    pub(crate) fn advance(&mut self, shape: Shape, now: u64) -> u64 {
+        let mut current = shape.slot_at(now);
+        if let Some(newest) = self.slots.back().map(|slot| slot.at) {
+            if newest > shape.end_of(current) {
+                self.reset();
+            } else {
+                current = current.max(newest);
+            }
+        }
+        while let Some(oldest) = self.slots.front() {
+            if shape.end_of(oldest.at) > current {
+                break;
+            }
+            self.used = self.used.saturating_sub(oldest.units);
+            self.slots.pop_front();
+        }
+        current
+    }
+
+    /// Whether `cost` fits; the window must have been [advanced](Self::advance) to `now`.
+    ///
+    /// A dimension in which nothing is asked cannot be the reason to refuse.
+    pub(crate) fn check(
+        &self,
+        shape: Shape,
+        now: u64,
+        cost: Units,
+        caps: Caps,
+    ) -> Result<(), Full> {
+        let mut worst: Option<Full> = None;
+        for dimension in Dimension::ALL {
+            let (cost, used) = (cost.of(dimension), self.used.of(dimension));
+            let Some(limit) = caps.of(dimension).filter(|_| cost > 0) else {
+                continue;
+            };
+            let retry = match limit.checked_sub(cost) {
+                Some(room) if used <= room => continue,
+                Some(room) => Some(self.until_at_most(shape, now, dimension, room)),
+                None => None,
+            };
+            let full = Full {
+                dimension,
+                used,
+                limit,
+                retry,
+            };
+            if worst.is_none_or(|other| full.is_worse_than(&other)) {
+                worst = Some(full);
+            }
+        }
+        worst.map_or(Ok(()), Err)
+    }
+
+    /// Nanoseconds until no more than `room` is used, if nothing else happens: the time at which
+    /// enough of the oldest slots will have left.
+    fn until_at_most(&self, shape: Shape, now: u64, dimension: Dimension, room: u64) -> u64 {
+        let mut used = self.used.of(dimension);
+        for slot in &self.slots {
+            used = used.saturating_sub(slot.units.of(dimension));
+            if used <= room {
+                return shape.until_end_of(slot.at, now);
+            }
+        }
+        0
+    }
+
+    /// Charges the current slot.
+    pub(crate) fn charge(&mut self, current: u64, cost: Units) -> Origin {
+        self.add(current, cost);
+        Origin {
+            slot: current,
+            generation: self.generation,
+        }
+    }
+
+    /// Replaces a charge by what was really used: less is given back to the slot of origin, more
+    /// is charged to the current slot.
+    ///
+    /// `current` is asked only for the latter, so that the usual settlement reads no clock; it
+    /// must [advance](Self::advance) the window.
+    pub(crate) fn settle(
+        &mut self,
+        origin: Origin,
+        cost: Units,
+        actual: Units,
+        current: impl FnOnce(&mut Self) -> u64,
+    ) {
+        let unused = cost.saturating_sub(actual);
+        if unused != Units::ZERO && origin.generation == self.generation {
+            let found = self
+                .slots
+                .binary_search_by_key(&origin.slot, |slot| slot.at);
+            if let Some(slot) = found.ok().and_then(|at| self.slots.get_mut(at)) {
+                slot.units = slot.units.saturating_sub(unused);
+                self.used = self.used.saturating_sub(unused);
+            }
+        }
+        let debt = actual.saturating_sub(cost);
+        if debt != Units::ZERO {
+            let current = current(self);
+            self.add(current, debt);
+        }
+    }
+
+    fn add(&mut self, current: u64, units: Units) {
+        let room = Units::new(u64::MAX, u64::MAX).saturating_sub(self.used);
+        let units = units.zip(room, u64::min);
+        self.used = self.used.zip(units, u64::saturating_add);
+        match self.slots.back_mut().filter(|slot| slot.at == current) {
+            Some(slot) => slot.units = slot.units.zip(units, u64::saturating_add),
+            None => {
+                // Most keys that ever idle were used once.
+                if self.slots.capacity() == 0 {
+                    self.slots.reserve_exact(1);
+                }
+                self.slots.push_back(Slot { at: current, units });
+            }
+        }
+    }
+
+    /// Forgets everything, open charges included.
+    pub(crate) fn reset(&mut self) {
+        *self = Self {
+            generation: self.generation.wrapping_add(1),
+            ..Self::default()
+        };
+    }
+
+    /// Whether nothing is left; the window must have been [advanced](Self::advance).
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// What counts against the limits.
+    pub(crate) fn used(&self) -> Units {
+        self.used
+    }
+
+    /// Nanoseconds until nothing of this dimension is used, if nothing else happens.
+    pub(crate) fn until_unused(&self, shape: Shape, now: u64, dimension: Dimension) -> u64 {
+        let used = |slot: &&Slot| slot.units.of(dimension) > 0;
+        let newest = self.slots.iter().rev().find(used);
+        newest.map_or(0, |slot| shape.until_end_of(slot.at, now))
+    }
+}
+
+impl Full {
+    /// What lasts longer is the reason to name.
+    pub(crate) fn is_worse_than(&self, other: &Self) -> bool {
+        let wait = |full: &Self| full.retry.map_or((true, 0), |wait| (false, wait));
+        wait(self) > wait(other)
+    }
+}

@@ -1,0 +1,68 @@
+//! A clock to turn by hand, requests with facts, and a look into a store.
+
+use std::{
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Request;
+use tollgate_budget::{Charge, Clock, Decision, Limit, Span, Store, Units, WindowSpec};
+use tollgate_core::{ChatRequest, InputKind, Model, Workspace};
+
+/// A clock that stands still until it is told to go on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Time(Arc<AtomicU64>);
+
+impl Time {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn clock(&self) -> impl Clock + use<> {
+        let nanos = Arc::clone(&self.0);
+        move || Duration::from_nanos(nanos.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn pass(&self, millis: u64) {
+        self.0.fetch_add(millis * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+/// A prompt that the byte rule estimates at 19 tokens, at most 41.
+pub(crate) fn facts(workspace: &str, model: &str, cap: u64) -> Request<&'static str> {
+    let chat = ChatRequest::builder(model)
+        .output_cap("max_tokens", cap)
+        .message()
+        .text(InputKind::Role, "user", false)
+        .text(InputKind::Content, "Write a short poem about cats!", false);
+    let mut request = Request::new("untouched");
+    let extensions = request.extensions_mut();
+    extensions.insert(Workspace::new(workspace));
+    extensions.insert(Model::new(model));
+    extensions.insert(chat.build());
+    request
+}
+
+pub(crate) fn limit(n: u64) -> NonZeroU64 {
+    NonZeroU64::new(n).unwrap()
+}
+
+/// What is used of a key: asked with an empty charge, which is always granted.
+pub(crate) async fn standing<St: Store>(store: &St, workspace: &str, name: &str) -> (u64, u64) {
+    let all = Limit {
+        requests: NonZeroU64::new(u64::MAX),
+        tokens: NonZeroU64::new(u64::MAX),
+    };
+    let windows = [WindowSpec::new("", name, Span::Minute, all)];
+    let charge = Charge::new(workspace, &windows, Units::ZERO);
+    let Decision::Granted { held, standings } = store.reserve(&charge).await.unwrap() else {
+        panic!("an empty charge was denied");
+    };
+    store.settle(held, Units::ZERO);
+    let used = |standing: Option<tollgate_budget::Standing>| u64::MAX - standing.unwrap().remaining;
+    (used(standings.requests), used(standings.tokens))
+}
