@@ -1,1 +1,316 @@
-//! Composable tower layers for an OpenAI-compatible LLM gateway
+//! Tower layers that make an OpenAI-compatible LLM gateway out of any hyper, axum or tonic service:
+//! API keys, request validation, model allow-lists, token budgets, regions and event streams.
+//!
+//! Each layer works alone. They speak `http::Request` and `http::Response` with bodies of any
+//! type, keep the error type of what they wrap, and share one way to refuse: an answer that the
+//! OpenAI libraries understand. This crate re-exports them behind one feature each; its docs are
+//! the guide, theirs are the reference.
+//!
+//! # Example
+//!
+//! A model server of your own, which from now on sees only chat completions that are valid, for
+//! models that exist, from callers who have tokens left:
+//!
+//! ```
+//! use std::num::NonZeroU64;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tollgate::{
+//!     BudgetLayer, Limits, MemoryStore, Model, Models, ModelsLayer, Quota, RequestBody,
+//!     ValidateLayer, Workspace,
+//! };
+//! use tower::{Service, ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let models = Models::builder().model(Model::new("house-7b")).build()?;
+//! let quota = Quota::per_minute(NonZeroU64::new(60).unwrap(), NonZeroU64::new(20_000).unwrap());
+//!
+//! let mut service = ServiceBuilder::new()
+//!     .map_request(|mut request: Request<Full<Bytes>>| {
+//!         // Your authentication. Or `ApiKeyLayer`.
+//!         request.extensions_mut().insert(Workspace::new("acme"));
+//!         request
+//!     })
+//!     .layer(ValidateLayer::default())
+//!     .layer(ModelsLayer::new(models))
+//!     .layer(BudgetLayer::new(MemoryStore::new(), Limits::new(quota)))
+//!     .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+//!         // Your model.
+//!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("{}")))
+//!     });
+//!
+//! let ask = |body: &'static str| {
+//!     Request::post("/v1/chat/completions")
+//!         .header("content-type", "application/json")
+//!         .body(Full::from(body))
+//! };
+//! let passes = ask(r#"{"model":"house-7b","messages":[{"role":"user","content":"Hi!"}]}"#)?;
+//! let answer = service.ready().await?.call(passes).await?;
+//! assert_eq!(answer.status(), 200);
+//! assert_eq!(answer.headers()["x-ratelimit-remaining-requests"], "59");
+//!
+//! // A refusal is an answer too: the error type is still that of your model.
+//! let refused = ask(r#"{"model":"gpt-9","messages":[{"role":"user","content":"Hi!"}]}"#)?;
+//! let answer = service.ready().await?.call(refused).await?;
+//! assert_eq!(answer.status(), 404);
+//! assert!(answer.headers().contains_key("x-request-id"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The stack
+//!
+//! Every line is optional. Outermost first, in the recommended order:
+//!
+//! | layer | needs | leaves | refuses with |
+//! |---|---|---|---|
+//! | [`DrainOnRefusalLayer`] | | | |
+//! | [`RegionLayer`] | | [`Region`] | 404 |
+//! | [`ApiKeyLayer`] | | [`Workspace`] | 401 |
+//! | [`ValidateLayer`] | | [`ChatRequest`], [`SharedBody`] | 400, 405, 408, 413, 415 |
+//! | [`ModelsLayer`] | [`ChatRequest`] | [`Model`] | 404, 400 |
+//! | [`BudgetLayer`] | [`Workspace`], [`Model`], and [`ChatRequest`] or [`Cost`] | [`UsageSlot`] | 429, 503 |
+//! | [`UpstreamLayer`] | [`Region`], [`Model`] | [`AttemptSettings`] | 429, 502, 503, 504 |
+//! | [`SseLayer`] | | | |
+//! | a client, a handler, any `Service<Request<B>>` | | | |
+//!
+//! Why in this order:
+//!
+//! * A refusal is cheap, so it comes before what costs: the head before the body, the body before
+//!   the budget. Whatever holds a permit for each call (`Buffer`, `ConcurrencyLimit`) goes inside
+//!   the layers that refuse.
+//! * The budget is outside the upstreams: one call is charged once, over all its attempts.
+//! * [`SseLayer`] is next to the upstream, once for each attempt, so that an error in a stream's
+//!   first event can still move to another one.
+//! * Tracing, CORS, decompression and time limits go outside all of it; compression too, and
+//!   never over event streams, which it would hold up.
+//!
+//! A wrong order is no silent pass: a layer that misses a fact answers 500, and the [`Rejection`]
+//! in the answer's extensions names the layer to add. With the feature `tracing` it is logged.
+//!
+//! # How layers talk
+//!
+//! What a layer learns about a request is a [`Fact`]: a typed value in the request's extensions,
+//! such as [`Workspace`] or [`ChatRequest`]. Your middleware can write ours and read them, in axum
+//! as `Extension<ChatRequest>`. What becomes known late, the usage of a stream, goes into the
+//! [`UsageSlot`] that the budget left behind.
+//!
+//! The body of a chat completion is read once, parsed once, and never serialised again. Whoever
+//! wants it changed tells [`SharedBody`] which member; all other bytes reach the upstream as the
+//! caller wrote them.
+//!
+//! A refusal is a [`Rejection`]. Its kind decides the HTTP status, OpenAI's error object and the
+//! gRPC status, and it stays in the extensions of the answer, where outer layers find it.
+//!
+//! # Where it runs
+//!
+//! * **axum**: `Router::layer`, with one `ServiceBuilder` or layer by layer. In `ServiceBuilder`,
+//!   middleware that insists on `axum::body::Body`, such as `from_fn`, needs one line between
+//!   itself and a [`ValidateLayer`] outside it:
+//!   `.map_request(|r: Request<RequestBody<Body>>| r.map(Body::new))`.
+//! * **hyper**: `hyper_util::service::TowerToHyperService` around the stack.
+//! * **tonic**: [`ApiKeyLayer`] and [`RegionLayer`] in `Server::layer` read metadata, and refuse
+//!   with a gRPC status. A handler that decodes a message builds its [`ChatRequest`] by hand, calls
+//!   an inner stack, and turns the [`Rejection`] of a refusal into a `tonic::Status`.
+//! * **clients**: around hyper-util's client, reqwest or async-openai, to budget what you spend
+//!   yourself.
+//!
+//! The repository's `examples/` has each of them as a package that runs.
+//!
+//! # Recipes
+//!
+//! ## Only budgets
+//!
+//! Not everything that costs tokens is a chat completion. State a [`Cost`]:
+//!
+//! ```
+//! # use std::{convert::Infallible, num::NonZeroU64};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use tower::{Service, ServiceBuilder, ServiceExt};
+//! use tollgate::{BudgetLayer, Cost, Limits, MemoryStore, Model, Quota, Workspace};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let limits = Limits::new(Quota::tokens_per_minute(NonZeroU64::new(1_000).unwrap()));
+//! let mut embeddings = ServiceBuilder::new()
+//!     .map_request(|mut request: Request<Full<Bytes>>| {
+//!         let extensions = request.extensions_mut();
+//!         extensions.insert(Workspace::new("acme"));
+//!         extensions.insert(Model::new("embedder"));
+//!         extensions.insert(Cost::tokens(600));
+//!         request
+//!     })
+//!     .layer(BudgetLayer::new(MemoryStore::new(), limits))
+//!     .service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
+//!
+//! let first = embeddings.ready().await?.call(Request::default()).await?;
+//! assert_eq!(first.status(), 200);
+//! let second = embeddings.ready().await?.call(Request::default()).await?;
+//! assert_eq!(second.status(), 429);
+//! assert!(second.headers().contains_key("retry-after-ms"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## Only event streams
+//!
+//! Around a client, whatever its upstream sends arrives as whole events in one spelling, and a
+//! stream that broke off ends in an error instead of in silence:
+//!
+//! ```
+//! # use std::convert::Infallible;
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::{BodyExt, Full};
+//! # use tower::{ServiceBuilder, ServiceExt};
+//! use tollgate::SseLayer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! const CHUNK: &str = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}"#;
+//!
+//! let client = ServiceBuilder::new().layer(SseLayer::new()).service_fn(|_: Request<()>| async {
+//!     let events = format!(": hello\r\n\r\nid: 7\r\ndata:{CHUNK}\r\n\r\n");
+//!     let response = Response::builder().header("content-type", "text/event-stream");
+//!     Ok::<_, Infallible>(response.body(Full::<Bytes>::from(events)).unwrap())
+//! });
+//! let answer = client.oneshot(Request::default()).await?.into_body().collect().await?.to_bytes();
+//! let (chunk, error) = std::str::from_utf8(&answer)?.split_once("\n\n").unwrap();
+//! assert_eq!(chunk, format!("data: {CHUNK}"));
+//! assert!(error.starts_with(r#"data: {"error":{"#), "{error}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## My own models
+//!
+//! [`Models`] are plain data. If yours live elsewhere, write the fact [`Model`] yourself, with a
+//! [`Gate`]; everything inside goes by it:
+//!
+//! ```
+//! use http::request::Parts;
+//! use tollgate::{ChatRequest, Fact, GateLayer, Model, Rejection, RejectionKind};
+//!
+//! let layer = GateLayer::new(|head: &mut Parts| {
+//!     let name = ChatRequest::require(&head.extensions)?.model();
+//!     let model = match name.strip_prefix("tuned-") {
+//!         Some(_) => Model::new(name).with_context_window(8_192),
+//!         None => return Err(Rejection::new(RejectionKind::ModelNotFound)),
+//!     };
+//!     head.extensions.insert(model);
+//!     Ok(())
+//! });
+//! # let _ = layer;
+//! ```
+//!
+//! A gate of this form is all that a layer of your own needs, if it decides on the head and the
+//! facts alone.
+//!
+//! ## My own errors
+//!
+//! Every layer takes a [`Render`], and keeps `retry-after` and `x-request-id` to itself:
+//!
+//! ```
+//! # use bytes::Bytes;
+//! # use http::Response;
+//! use tollgate::{DefaultRender, Dialect, Rejection, Render, ValidateLayer};
+//!
+//! let problem = |rejection: &Rejection, dialect: Dialect| match dialect {
+//!     Dialect::OpenAi => Response::builder()
+//!         .status(rejection.status())
+//!         .header("content-type", "application/problem+json")
+//!         .body(Bytes::from(format!(r#"{{"status":{}}}"#, rejection.status().as_u16())))
+//!         .expect("these parts make a response"),
+//!     _ => DefaultRender::default().render(rejection, dialect),
+//! };
+//! let layer = ValidateLayer::default().render(problem);
+//! # let _ = layer;
+//! ```
+//!
+//! ## A local model server reports its usage
+//!
+//! A handler that runs the model itself knows what it took, and says so. What it does not report
+//! is charged by estimate:
+//!
+//! ```
+//! use axum::{Extension, Json, Router, routing::post};
+//! use tollgate::{ChatRequest, Usage, UsageSlot};
+//! # type Answer = ();
+//! # fn generate(_: &ChatRequest) -> (Answer, u64, u64) { ((), 3, 4) }
+//!
+//! async fn chat(
+//!     Extension(request): Extension<ChatRequest>,
+//!     Extension(usage): Extension<UsageSlot>,
+//! ) -> Json<Answer> {
+//!     let (answer, prompt_tokens, output_tokens) = generate(&request);
+//!     usage.record(Usage::new(prompt_tokens, output_tokens));
+//!     Json(answer)
+//! }
+//!
+//! let app: Router = Router::new().route("/v1/chat/completions", post(chat));
+//! // … and `.layer(…)` as in the example above.
+//! # let _ = app;
+//! ```
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what another does.
+//!
+//! * `auth`, `budget`, `models`, `region`, `sse`, `tokens`, `validate`: the layer, or crate, of
+//!   that name.
+//! * `full`: all of these, with `hyper-util` and `tracing`.
+//! * `hyper-util`: knows the errors of hyper-util's client, so that failed attempts can be told
+//!   apart and tried again. Implies `region`.
+//! * `tokens-exact`: exact token counts. Implies `tokens`, and makes the binary 50 MB larger, so
+//!   it is not in `full`.
+//! * `tracing`: logs what refusals hide from the caller, such as the layer that is missing.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub use tollgate_core::*;
+
+#[cfg(feature = "auth")]
+#[cfg_attr(docsrs, doc(cfg(feature = "auth")))]
+pub use tollgate_auth::{self as auth, ApiKeyLayer, ApiKeys, KeyRing};
+
+#[cfg(feature = "budget")]
+#[cfg_attr(docsrs, doc(cfg(feature = "budget")))]
+pub use tollgate_budget::{self as budget, BudgetLayer, Limits, MemoryStore, Quota};
+
+#[cfg(feature = "models")]
+#[cfg_attr(docsrs, doc(cfg(feature = "models")))]
+pub use tollgate_models::{self as models, ModelList, Models, ModelsLayer, known};
+
+#[cfg(feature = "hyper-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
+pub use tollgate_region::HyperUtil;
+#[cfg(feature = "region")]
+#[cfg_attr(docsrs, doc(cfg(feature = "region")))]
+pub use tollgate_region::{
+    self as region, Classify, DeploymentType, Fault, FindRegion, RegionLayer, Secret, Upstream,
+    UpstreamLayer, Upstreams,
+};
+
+#[cfg(feature = "sse")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sse")))]
+pub use tollgate_sse::{self as sse, SseLayer};
+
+#[cfg(feature = "tokens-exact")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokens-exact")))]
+pub use tollgate_tokens::ExactCounter;
+#[cfg(feature = "tokens")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokens")))]
+pub use tollgate_tokens::{self as tokens, Encoding, Estimator};
+
+#[cfg(feature = "validate")]
+#[cfg_attr(docsrs, doc(cfg(feature = "validate")))]
+pub use tollgate_validate::{self as validate, Policy, ValidateLayer};
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -1,1 +1,36 @@
-//! Tests of whole stacks live in `tests/`.
+//! What the tests of whole stacks share: an upstream that keeps to a script, layers that fit it, a
+//! server to put them in, and a caller that sees what goes over the wire.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod answers;
+mod caller;
+mod check;
+mod example;
+mod layers;
+mod log;
+mod serve;
+mod upstream;
+
+pub use answers::{completion, completion_that_took, error, stalled_stream, stream};
+pub use caller::{Answer, Caller, ask, ask_streamed};
+pub use check::{check_gateway, good_upstream};
+pub use example::Example;
+pub use layers::{HttpClient, KEY, Layers, gateway, http_client};
+pub use log::Log;
+pub use serve::serve;
+pub use upstream::{TestUpstream, hang};
+
+use std::time::Duration;
+
+/// Longer than anything here takes.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what must happen soon.
+///
+/// # Panics
+///
+/// If it does not.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    let within = tokio::time::timeout(PATIENCE, future).await;
+    within.expect("it happens within 20 s")
+}

@@ -1,0 +1,111 @@
+//! The service as a process, called by tonic's own client.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use futures_util::TryStreamExt;
+use generated::{CompleteRequest, Message, chat_client::ChatClient};
+use tollgate_stack_tests::{Example, TestUpstream, good_upstream, soon};
+use tonic::{Code, Request, transport::Channel};
+
+#[allow(warnings, clippy::all, reason = "generated")]
+#[path = "../src/generated/chat.v1.rs"]
+#[rustfmt::skip]
+mod generated;
+
+async fn start(upstream: &TestUpstream) -> (Example, ChatClient<Channel>) {
+    let azure = format!("http://{}", upstream.address());
+    let args = ["127.0.0.1:0", &azure, "azure-secret"];
+    let example = Example::start(env!("CARGO_BIN_EXE_tonic-service"), &args).await;
+    let address = format!("http://{}", example.address);
+    let client = soon(ChatClient::connect(address)).await.unwrap();
+    (example, client)
+}
+
+fn ask(key: &str, model: &str, content: &str) -> Request<CompleteRequest> {
+    let message = Message {
+        role: "user".to_owned(),
+        content: content.to_owned(),
+    };
+    let mut request = Request::new(CompleteRequest {
+        model: model.to_owned(),
+        messages: vec![message],
+        max_tokens: Some(100),
+    });
+    let key = format!("Bearer {key}").parse().unwrap();
+    request.metadata_mut().insert("authorization", key);
+    request
+}
+
+const KEY: &str = "sk-acme-1";
+
+#[tokio::test]
+async fn an_answer_in_one_piece() {
+    let upstream = good_upstream().await;
+    let (_example, mut client) = start(&upstream).await;
+    let answer = soon(client.complete(ask(KEY, "best", "Hi?")))
+        .await
+        .unwrap();
+    assert_eq!(answer.into_inner().content, "Hello world");
+    let request = upstream.received_one();
+    assert_eq!(request.headers()["api-key"], "azure-secret");
+    assert!(request.uri().path().contains("/gpt-4o-eu/"));
+}
+
+#[tokio::test]
+async fn an_answer_as_it_comes() {
+    let upstream = good_upstream().await;
+    let (_example, mut client) = start(&upstream).await;
+    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
+        .await
+        .unwrap();
+    let deltas: Vec<_> = soon(answer.into_inner().try_collect()).await.unwrap();
+    let texts: Vec<_> = deltas.iter().map(|delta| delta.content.as_str()).collect();
+    assert_eq!(texts, ["Hello", " world", ""]);
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_status() {
+    let upstream = good_upstream().await;
+    let (_example, mut client) = start(&upstream).await;
+    let refused = soon(client.complete(ask("sk-guess", "gpt-4o", "Hi?")))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let refused = soon(client.stream(ask(KEY, "gpt-9", "Hi?")))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(upstream.received().is_empty());
+
+    let failed = soon(client.complete(ask(KEY, "gpt-4o", "break")))
+        .await
+        .unwrap_err();
+    assert_eq!(failed.code(), Code::Unavailable);
+    for _ in 0..5 {
+        soon(client.complete(ask(KEY, "gpt-4o", "Hi?")))
+            .await
+            .unwrap();
+    }
+    let spent = soon(client.complete(ask(KEY, "gpt-4o", "Hi?")))
+        .await
+        .unwrap_err();
+    assert_eq!(spent.code(), Code::ResourceExhausted);
+}
+
+#[test]
+fn the_generated_code_is_that_of_the_proto() {
+    let package = env!("CARGO_MANIFEST_DIR");
+    let proto = format!("{package}/proto");
+    let files = protox::compile([format!("{proto}/chat.proto")], [proto]).unwrap();
+    let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .compile_fds(files)
+        .unwrap();
+    let fresh = std::fs::read_to_string(out.join("chat.v1.rs")).unwrap();
+    let kept = include_str!("../src/generated/chat.v1.rs");
+    assert!(
+        fresh == kept,
+        "copy {} to src/generated",
+        out.join("chat.v1.rs").display()
+    );
+}

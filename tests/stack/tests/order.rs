@@ -1,0 +1,171 @@
+//! The recommended order is the one that works. Any other is a 500, and a line in the log that
+//! names the layer to move: never a silent pass.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, header::AUTHORIZATION};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tollgate::{Model, Region, Rejection, RejectionKind, Upstream, UpstreamLayer, Upstreams};
+use tollgate_stack_tests::{KEY, Layers, Log, TestUpstream, ask, hang};
+use tower::{Service, ServiceBuilder, ServiceExt};
+
+async fn layers() -> Layers {
+    Layers::to(&TestUpstream::start(|_| hang()).await)
+}
+
+fn request() -> Request<Full<Bytes>> {
+    Request::post("/openai/eu/v1/chat/completions")
+        .header(AUTHORIZATION, format!("Bearer {KEY}"))
+        .header("content-type", "application/json")
+        .body(Full::from(ask("Hi?").to_string()))
+        .unwrap()
+}
+
+/// Where a request comes out that passed every layer.
+fn answer<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    let mut response = Response::new(Full::from("{}"));
+    response
+        .headers_mut()
+        .insert("content-type", "application/json".parse().unwrap());
+    ready(Ok(response))
+}
+
+/// Asserts that this stack answers 500 because `fact` is missing, and logs that `layer` is.
+async fn assert_misbuilt<S, B>(stack: S, fact: &str, layer: &str)
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error: std::fmt::Debug>,
+{
+    let log = Log::start();
+    let response = stack.oneshot(request()).await.unwrap();
+    assert_eq!(response.status(), 500, "{fact} is not missed");
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.kind(), RejectionKind::MissingFact);
+    let line = format!("the fact `{fact}` is missing from the request: put {layer}");
+    assert!(
+        log.text().contains(&line),
+        "not in the log: {line}\n{}",
+        log.text()
+    );
+
+    // None of it is the caller's business.
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body = std::str::from_utf8(&body).unwrap();
+    assert!(
+        body.contains("server_error") && !body.contains("Layer"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn the_recommended_order_works() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.region)
+        .layer(layers.keys)
+        .layer(layers.validate)
+        .layer(layers.models)
+        .layer(layers.budget)
+        .layer(layers.upstream)
+        .layer(layers.sse)
+        .service_fn(answer);
+    assert_eq!(stack.oneshot(request()).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn models_outside_validate() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.keys)
+        .layer(layers.models)
+        .layer(layers.validate)
+        .service_fn(answer);
+    assert_misbuilt(stack, "ChatRequest", "ValidateLayer").await;
+}
+
+#[tokio::test]
+async fn budget_outside_keys() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.validate)
+        .layer(layers.models)
+        .layer(layers.budget)
+        .layer(layers.keys)
+        .service_fn(answer);
+    assert_misbuilt(stack, "Workspace", "ApiKeyLayer").await;
+}
+
+#[tokio::test]
+async fn budget_outside_models() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.keys)
+        .layer(layers.validate)
+        .layer(layers.budget)
+        .layer(layers.models)
+        .service_fn(answer);
+    assert_misbuilt(stack, "Model", "ModelsLayer").await;
+}
+
+#[tokio::test]
+async fn budget_outside_validate() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.keys)
+        .map_request(|mut request: Request<Full<Bytes>>| {
+            request.extensions_mut().insert(Model::new("gpt-4o"));
+            request
+        })
+        .layer(layers.budget)
+        .layer(layers.validate)
+        .service_fn(answer);
+    assert_misbuilt(stack, "ChatRequest", "ValidateLayer").await;
+}
+
+#[tokio::test]
+async fn upstream_outside_region() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.keys)
+        .layer(layers.validate)
+        .layer(layers.models)
+        .layer(layers.upstream)
+        .layer(layers.region)
+        .service_fn(answer);
+    assert_misbuilt(stack, "Region", "RegionLayer").await;
+}
+
+#[tokio::test]
+async fn upstream_outside_models() {
+    let layers = layers().await;
+    let stack = ServiceBuilder::new()
+        .layer(layers.region)
+        .layer(layers.validate)
+        .layer(layers.upstream)
+        .layer(layers.models)
+        .service_fn(answer);
+    assert_misbuilt(stack, "Model", "ModelsLayer").await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_reads_the_model_from_the_body_outside_validate() {
+    let eu = Region::new("eu").unwrap();
+    let paris = Upstream::openai("paris", eu.clone(), "http://paris.test/v1", "k")
+        .deployment("gpt-4o", "gpt-4o");
+    let upstreams = Upstreams::builder().pool(eu, [paris]).build().unwrap();
+    let stack = ServiceBuilder::new()
+        .layer(layers().await.region)
+        .map_request(|mut request: Request<Full<Bytes>>| {
+            request.extensions_mut().insert(Model::new("gpt-4o"));
+            request
+        })
+        .layer(UpstreamLayer::new(upstreams))
+        .service_fn(answer);
+    assert_misbuilt(stack, "SharedBody", "ValidateLayer").await;
+}
