@@ -100,11 +100,14 @@ def test_an_unknown_path(client):
     ],
 )
 def test_the_upstreams_error_becomes_ours(
-    client, say, check_refusal, status, error, seen, type, code, stream
+    connect, say, check_refusal, status, error, seen, type, code, stream
 ):
+    client = connect(f"trouble-{status}")
+    # Trouble is remembered by model.
+    model = "gpt-4o-mini" if stream else "gpt-4o"
     with pytest.raises(error) as raised:
         client.chat.completions.create(
-            model="gpt-4o", messages=say(f"!status {status}"), stream=stream
+            model=model, messages=say(f"!status {status}"), stream=stream
         )
     assert raised.value.status_code == seen
     check_refusal(raised.value, type=type, code=code)
