@@ -2,6 +2,8 @@ use tollgate_core::{
     ChatRequest, Feature, Model, Rejection, RejectionKind, SharedBody, TokenCounter,
 };
 
+use crate::values;
+
 /// Refuses what the model is known to be unable to do; one error, in the order in which OpenAI
 /// reports them.
 pub(crate) fn check<C: TokenCounter>(
@@ -11,6 +13,9 @@ pub(crate) fn check<C: TokenCounter>(
     counter: &C,
 ) -> Result<(), Rejection> {
     features(request, body, model)?;
+    if let Some(body) = body {
+        values::temperature(body, model)?;
+    }
     output_cap(request, model)?;
     context_window(request, model, counter)
 }
@@ -89,7 +94,7 @@ fn refusal(feature: Feature, place: &str, body: Option<&SharedBody>) -> Option<R
             "",
         ),
         Feature::Tools => unsupported(or(place, "tools")),
-        Feature::Verbosity => return verbosity(body),
+        Feature::Verbosity => return values::verbosity(body),
         Feature::WebSearch => invalid(
             "Unknown parameter: 'web_search_options'.".to_owned(),
             "web_search_options",
@@ -97,24 +102,6 @@ fn refusal(feature: Feature, place: &str, body: Option<&SharedBody>) -> Option<R
         .with_code(Some("unknown_parameter".into())),
         _ => return None,
     })
-}
-
-/// Models without the feature take its default, `medium`, and say so.
-fn verbosity(body: Option<&SharedBody>) -> Option<Rejection> {
-    let value = body.and_then(|body| body.member("verbosity"));
-    let what = match value.as_deref() {
-        Some(br#""medium""# | b"null") => return None,
-        Some(br#""low""#) => "'low' with this model. Supported values are: 'medium'.",
-        Some(br#""high""#) => "'high' with this model. Supported values are: 'medium'.",
-        _ => "this value with this model. Supported values are: 'medium'.",
-    };
-    let rejection = Rejection::new(RejectionKind::InvalidRequest)
-        .with_message(format!(
-            "Unsupported value: 'verbosity' does not support {what}"
-        ))
-        .with_param("verbosity")
-        .with_code(Some("unsupported_value".into()));
-    Some(rejection)
 }
 
 fn output_cap(request: &ChatRequest, model: &Model) -> Result<(), Rejection> {
@@ -190,7 +177,7 @@ fn or<'a>(place: &'a str, fallback: &'a str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_core::{ByteRule, ChatRequestBuilder, InputKind, Member, TokenBounds};
+    use tollgate_core::{ByteRule, ChatRequestBuilder, InputKind, TokenBounds};
 
     use super::*;
     use crate::known;
@@ -317,35 +304,6 @@ mod tests {
         let parallel = ChatRequest::builder("m").needs(Feature::ParallelTools, "x");
         let gpt_4 = known("gpt-4").unwrap();
         check(&parallel.build(), None, &gpt_4, &ByteRule::default()).unwrap();
-    }
-
-    #[test]
-    fn medium_verbosity_is_everyones() {
-        let request = ChatRequest::builder("m")
-            .needs(Feature::Verbosity, "verbosity")
-            .build();
-        let model = known("gpt-4o").unwrap();
-        for (value, message) in [
-            ("null", None),
-            (r#""medium""#, None),
-            (r#""low""#, Some("does not support 'low' with this model")),
-            (r#""high""#, Some("does not support 'high' with this model")),
-            (r#""l\u006fw""#, Some("does not support this value")),
-        ] {
-            let json = format!(r#"{{"verbosity":{value}}}"#);
-            let member = Member::new("verbosity", 1, 13..json.len() - 1);
-            let body = SharedBody::new(json.into(), vec![member]);
-            let result = check(&request, Some(&body), &model, &ByteRule::default());
-            match (result, message) {
-                (Ok(()), None) => {}
-                (Err(rejection), Some(message)) => {
-                    assert_eq!(rejection.param(), Some("verbosity"));
-                    assert_eq!(rejection.code(), Some("unsupported_value"));
-                    assert!(rejection.message().contains(message));
-                }
-                (result, _) => panic!("{value}: {result:?}"),
-            }
-        }
     }
 
     #[test]

@@ -1,0 +1,143 @@
+//! Parameters of which a model takes some values and not others.
+
+use tollgate_core::{Feature, Model, Rejection, RejectionKind, SharedBody};
+
+use crate::known;
+
+/// Models without the feature take its default, `medium`, and say so.
+pub(crate) fn verbosity(body: Option<&SharedBody>) -> Option<Rejection> {
+    let value = body.and_then(|body| body.member("verbosity"));
+    let value = match value.as_deref() {
+        Some(br#""medium""# | b"null") => return None,
+        Some(br#""low""#) => "'low'",
+        Some(br#""high""#) => "'high'",
+        _ => "this value",
+    };
+    Some(unsupported(
+        "verbosity",
+        value,
+        "Supported values are: 'medium'.",
+    ))
+}
+
+/// A model that reasons takes no temperature but its own, 1.
+///
+/// The later ones reason only when told to, so without `reasoning_effort` only those of the
+/// catalogue are known to.
+pub(crate) fn temperature(body: &SharedBody, model: &Model) -> Result<(), Rejection> {
+    if !model.features().contains(Feature::Reasoning) {
+        return Ok(());
+    }
+    let reasons = match body.member("reasoning_effort").as_deref() {
+        Some(br#""none""#) => false,
+        None | Some(b"null") => known(model.name()).is_some(),
+        Some(_) => true,
+    };
+    let Some(value) = body.member("temperature").filter(|_| reasons) else {
+        return Ok(());
+    };
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+    let text = std::str::from_utf8(&value).unwrap_or_default();
+    let number = text.parse::<f64>().ok();
+    match number.filter(|_| value.iter().all(is_digit)) {
+        Some(number) if number != DEFAULT_TEMPERATURE => {
+            let echo = if text.len() <= LONGEST_ECHO {
+                text
+            } else {
+                "this value"
+            };
+            let only = "Only the default (1) value is supported.";
+            Err(unsupported("temperature", echo, only))
+        }
+        // No number is `null`: whatever else it is, it is not ours to judge.
+        _ => Ok(()),
+    }
+}
+
+fn unsupported(param: &'static str, value: &str, supported: &str) -> Rejection {
+    Rejection::new(RejectionKind::InvalidRequest)
+        .with_message(format!(
+            "Unsupported value: '{param}' does not support {value} with this model. {supported}"
+        ))
+        .with_param(param)
+        .with_code(Some("unsupported_value".into()))
+}
+
+const DEFAULT_TEMPERATURE: f64 = 1.0;
+const LONGEST_ECHO: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::Member;
+
+    use super::*;
+
+    fn body(members: &[(&'static str, &str)]) -> SharedBody {
+        let (mut json, mut places) = (String::from("{"), Vec::new());
+        for (name, value) in members {
+            let start = json.len();
+            json.push_str(&format!("\"{name}\":"));
+            places.push(Member::new(
+                *name,
+                start,
+                json.len()..json.len() + value.len(),
+            ));
+            json.push_str(&format!("{value},"));
+        }
+        SharedBody::new(json.into(), places)
+    }
+
+    #[test]
+    fn medium_verbosity_is_everyones() {
+        for (value, message) in [
+            ("null", None),
+            (r#""medium""#, None),
+            (r#""low""#, Some("does not support 'low' with this model")),
+            (r#""high""#, Some("does not support 'high' with this model")),
+            (r#""l\u006fw""#, Some("does not support this value")),
+        ] {
+            let refusal = verbosity(Some(&body(&[("verbosity", value)])));
+            match (refusal, message) {
+                (None, None) => {}
+                (Some(rejection), Some(message)) => {
+                    assert_eq!(rejection.param(), Some("verbosity"));
+                    assert_eq!(rejection.code(), Some("unsupported_value"));
+                    assert!(rejection.message().contains(message));
+                }
+                (refusal, _) => panic!("{value}: {refusal:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_reasons_has_one_temperature() {
+        let o3 = known("o3").unwrap();
+        for fine in ["1", "1.0", "10e-1", "null", "\"0\""] {
+            temperature(&body(&[("temperature", fine)]), &o3).unwrap();
+        }
+        let rejection = temperature(&body(&[("temperature", "0.1")]), &o3).unwrap_err();
+        assert_eq!(
+            rejection.message(),
+            "Unsupported value: 'temperature' does not support 0.1 with this model. Only the default (1) value is supported."
+        );
+        assert_eq!(rejection.param(), Some("temperature"));
+        assert_eq!(rejection.code(), Some("unsupported_value"));
+
+        let long = format!("0.{}", "1".repeat(1 << 20));
+        let rejection = temperature(&body(&[("temperature", &long)]), &o3).unwrap_err();
+        assert!(rejection.message().len() < 200);
+        let gpt_4o = known("gpt-4o").unwrap();
+        temperature(&body(&[("temperature", "0.1")]), &gpt_4o).unwrap();
+    }
+
+    #[test]
+    fn a_model_that_may_reason_is_asked_whether_it_does() {
+        let newer = Model::new("gpt-5.1").with_features([Feature::Reasoning]);
+        let with = |effort| body(&[("reasoning_effort", effort), ("temperature", "0.1")]);
+        temperature(&body(&[("temperature", "0.1")]), &newer).unwrap();
+        for fine in ["null", r#""none""#] {
+            temperature(&with(fine), &newer).unwrap();
+        }
+        assert!(temperature(&with(r#""low""#), &newer).is_err());
+    }
+}
