@@ -1,5 +1,7 @@
 //! Tool calls and their answers: the rules across messages.
 
+use std::hash::{BuildHasher, RandomState};
+
 use super::{Check, Rank, Stage, messages::Role};
 use crate::{errors, json::Text, path::Path};
 
@@ -10,11 +12,14 @@ pub(super) struct Dialogue<'j> {
     open: Vec<Call<'j>>,
     /// Of the message that is being read.
     fresh: Vec<Call<'j>>,
+    hasher: RandomState,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Call<'j> {
     id: Text<'j>,
+    /// Ids can be long, and are compared with those of up to 127 other calls.
+    hash: u64,
     /// The message that answers it.
     answer: Option<usize>,
 }
@@ -22,7 +27,16 @@ struct Call<'j> {
 impl<'j> Dialogue<'j> {
     /// Notes a call of the message that is being read.
     pub(super) fn calls(&mut self, id: Text<'j>) {
-        self.fresh.push(Call { id, answer: None });
+        let hash = self.hash(id);
+        self.fresh.push(Call {
+            id,
+            hash,
+            answer: None,
+        });
+    }
+
+    fn hash(&self, id: Text<'j>) -> u64 {
+        self.hasher.hash_one(id.unescaped())
     }
 }
 
@@ -61,8 +75,8 @@ impl<'j> Check<'j, '_> {
             self.refuse_as(rank, || errors::tool_message_without_id(message));
             return;
         };
-        // A message has 128 calls at most, so this is linear in the body.
-        let same = |call: &&mut Call<'j>| call.id.same_as(id);
+        let hash = self.dialogue.hash(id);
+        let same = |call: &&mut Call<'j>| call.hash == hash && call.id.same_as(id);
         let mut calls = self.dialogue.open.iter_mut().filter(same);
         match calls.next() {
             None => self.refuse_as(rank, || errors::tool_call_id_not_found(message, id)),

@@ -272,4 +272,4 @@ impl<'j> BiasKeys<'j> {
 // `{"role":"tool","content":"x"}`, the densest that messages get, has 30 bytes and two pieces.
 const BYTES_FOR_A_PIECE: usize = 16;
 // Images make bodies long, and have no pieces.
-const MOST_PIECES_FORESEEN: usize = 4_096;
+const MOST_PIECES_FORESEEN: usize = 8_192;

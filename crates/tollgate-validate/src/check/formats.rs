@@ -176,12 +176,15 @@ impl<'j> Check<'j, '_> {
         let mut count = 0;
         while let Some(key) = self.scan.next_member()? {
             let value = self.scan.value()?;
+            if count >= MAX_METADATA {
+                count += 1;
+                self.scan.finish(value)?;
+                continue;
+            }
             if keys.iter().flatten().any(|known| known.same_as(key)) {
                 self.duplicate(&path.key(&errors::shown(key)));
             }
-            if let Some(place) = keys.get_mut(count) {
-                *place = Some(key);
-            }
+            keys[count] = Some(key);
             count += 1;
             self.rank.item = count;
             if key.is_longer_than(MAX_METADATA_KEY) {
@@ -207,10 +210,12 @@ impl<'j> Check<'j, '_> {
         while let Some(key) = self.scan.next_member()? {
             count += 1;
             self.rank.item = count;
-            if count <= max {
-                tokens.extend(self.found.bias.note(key));
-            }
             let value = self.scan.value()?;
+            if count > max {
+                self.scan.finish(value)?;
+                continue;
+            }
+            tokens.extend(self.found.bias.note(key));
             // The bias itself stands in most requests that have any: its path is only made for a
             // fault.
             match value {

@@ -1,0 +1,308 @@
+//! What hostile and huge bodies cost: time in proportion to their length, memory hardly any.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use allocation_counter::{AllocationInfo, measure};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tollgate_core::{Rejection, RequestBody, RequestId};
+use tollgate_validate::{Policy, ValidateLayer};
+use tower::{Layer, ServiceExt, service_fn};
+
+const MESSAGES: &str = r#""messages":[{"role":"user","content":"x"}]"#;
+
+fn request(json: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::post("/")
+        .header("content-type", "application/json")
+        .body(Full::new(json))
+        .unwrap();
+    request.extensions_mut().insert(RequestId::mint());
+    request
+}
+
+/// Checks a body, which takes one poll; the answer and what it allocated.
+fn check(policy: Policy, json: Bytes) -> (Response<()>, AllocationInfo) {
+    let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| {
+        std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(())))
+    });
+    let layer = ValidateLayer::new(policy).max_body_bytes(1 << 30);
+    let service = layer.layer(inner);
+    let request = request(json);
+    let mut answer = None;
+    let allocated = measure(|| {
+        let future = pin!(service.oneshot(request));
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(response) => answer = Some(response.unwrap().map(drop)),
+            Poll::Pending => panic!("the body is there"),
+        }
+    });
+    (answer.unwrap(), allocated)
+}
+
+/// Checks a body of `n` hostile pieces, and one of a sixteenth, which must not take much less than
+/// a sixteenth of the time.
+fn linear(what: &str, n: usize, body: impl Fn(usize) -> String, status: StatusCode) {
+    let bodies = [n / 16, n].map(|n| Bytes::from(body(n)));
+    let [small, large] = times(&bodies, |json, (answer, allocated)| {
+        assert_eq!(answer.status(), status, "{what}");
+        let most_bytes = match answer.extensions().get::<Rejection>() {
+            Some(rejection) => {
+                let length = rejection.message().len() + rejection.param().map_or(0, str::len);
+                assert!(length < 2_000, "{what}: the answer has {length} bytes");
+                1 << 20
+            }
+            // What is worth counting is noted, at three times its length if it is very short.
+            None => (1 << 20) + 4 * json.len() as u64,
+        };
+        assert!(allocated.bytes_max < most_bytes, "{what}: {allocated:?}");
+    });
+    // 256 if it were quadratic; the floor is for what ends at once.
+    let ratio = large.as_secs_f64() / small.max(Duration::from_micros(50)).as_secs_f64();
+    assert!(
+        ratio < 64.0,
+        "{what}: {n} pieces took {ratio} times as long as a sixteenth"
+    );
+}
+
+/// The shortest of three times for each body, taken in turns so that whatever else the machine does
+/// disturbs both.
+fn times(
+    bodies: &[Bytes; 2],
+    look_at: impl Fn(&Bytes, (Response<()>, AllocationInfo)),
+) -> [Duration; 2] {
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..3 {
+        for (best, json) in best.iter_mut().zip(bodies) {
+            let clock = tokio::time::Instant::now();
+            let answer = check(Policy::compatible(), json.clone());
+            *best = clock.elapsed().min(*best);
+            look_at(json, answer);
+        }
+    }
+    best
+}
+
+fn with(member: &str) -> String {
+    format!(r#"{{"model":"gpt-4o",{MESSAGES},{member}}}"#)
+}
+
+fn saying(content: &str) -> String {
+    format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":{content}}}]}}"#)
+}
+
+#[test]
+fn nesting() {
+    let n = 100_000;
+    let bad = StatusCode::BAD_REQUEST;
+    for (what, open, close) in [("arrays", "[", "]"), ("objects", r#"{"a":"#, "}")] {
+        let nested = |n: usize| format!("{}1{}", open.repeat(n), close.repeat(n));
+        linear(what, n, nested, bad);
+        linear(
+            what,
+            n,
+            |n| with(&format!(r#""metadata":{}"#, nested(n))),
+            bad,
+        );
+        linear(
+            what,
+            n,
+            |n| with(&format!(r#""unknown":{}"#, nested(n))),
+            bad,
+        );
+        linear(what, n, |n| saying(&nested(n)), bad);
+        // Never closed.
+        linear(
+            what,
+            n,
+            |n| with(&format!(r#""tools":{}"#, open.repeat(n))),
+            bad,
+        );
+    }
+}
+
+#[test]
+fn one_character_all_along() {
+    let bad = StatusCode::BAD_REQUEST;
+    for c in ['x', ' ', '[', ']', '{', '"', '\\', '0', '-', ',', '\u{e9}'] {
+        let body = |n: usize| c.to_string().repeat(n);
+        linear(&format!("{c:?}"), 2_000_000, body, bad);
+    }
+    let text = |c: &'static str| move |n: usize| saying(&format!("\"{}\"", c.repeat(n)));
+    linear("letters", 10_000_000, text("x"), StatusCode::OK);
+    let n = 1_000_000;
+    for c in [" ", "é", "\u{1F680}", r"\n", r"\u00e9"] {
+        linear(c, n, text(c), StatusCode::OK);
+    }
+    let spaces = |n: usize| with(&format!(r#"{}"stop"{0}:{0}"x"{0}"#, " ".repeat(n)));
+    linear("spaces between", n, spaces, StatusCode::OK);
+    let digits = |n: usize| with(&format!(r#""temperature":0.{}"#, "0".repeat(n)));
+    linear("digits", n, digits, StatusCode::OK);
+    let digits = |n: usize| with(&format!(r#""max_tokens":{}"#, "9".repeat(n)));
+    linear("digits", n, digits, bad);
+}
+
+#[test]
+fn very_many_things() {
+    let many = |one: &str, n: usize| vec![one; n].join(",");
+    let bad = StatusCode::BAD_REQUEST;
+    let n = 1_000_000;
+    let message = r#"{"role":"user","content":""}"#;
+    for item in ["{}", "0", message] {
+        let body = |n| format!(r#"{{"model":"m","messages":[{}]}}"#, many(item, n));
+        linear("messages", n, body, bad);
+    }
+    for name in [
+        "tools",
+        "functions",
+        "stop",
+        "modalities",
+        "store",
+        "messages2",
+    ] {
+        let body = |n| with(&format!(r#""{name}":[{}]"#, many("{}", n)));
+        linear(name, n / 4, body, bad);
+    }
+    let part = r#"{"text":"","type":"text"}"#;
+    linear(
+        "parts",
+        20_000,
+        |n| saying(&format!("[{}]", many(part, n))),
+        StatusCode::OK,
+    );
+    let image = r#"{"type":"image_url","image_url":{"url":"http://"}}"#;
+    linear(
+        "images",
+        12_000,
+        |n| saying(&format!("[{}]", many(image, n))),
+        StatusCode::OK,
+    );
+    // The role that decides about the parts comes last.
+    let late = |n| {
+        let parts = many(part, n);
+        format!(r#"{{"messages":[{{"content":[{parts}],"role":"system"}}],"model":"m"}}"#)
+    };
+    linear("late roles", 80_000, late, StatusCode::OK);
+}
+
+#[test]
+fn very_many_and_very_long_keys() {
+    let keys = |n: usize| {
+        let keys: Vec<String> = (0..n).map(|i| format!("\"{i}\":1")).collect();
+        keys.join(",")
+    };
+    let bad = StatusCode::BAD_REQUEST;
+    let n = 300_000;
+    linear("unknown", n, |n| with(&keys(n)), bad);
+    for name in [
+        "metadata",
+        "logit_bias",
+        "response_format",
+        "stream_options",
+        "audio",
+    ] {
+        linear(
+            name,
+            n,
+            |n| with(&format!(r#""{name}":{{{}}}"#, keys(n))),
+            bad,
+        );
+    }
+    let inside = |n: usize| {
+        let keys = keys(n);
+        format!(r#"{{"model":"m","messages":[{{"role":"user",{keys},"content":"x"}}]}}"#)
+    };
+    linear("in a message", n / 2, inside, StatusCode::OK);
+
+    let n = 1 << 20;
+    let long = |n: usize| format!("\"{}\":1", "k".repeat(n));
+    linear("long", n, |n| with(&long(n)), bad);
+    linear(
+        "long, escaped",
+        n / 4,
+        |n| with(&format!("\"{}\":1", r"\u006d".repeat(n))),
+        bad,
+    );
+    for name in ["metadata", "logit_bias", "response_format"] {
+        linear(
+            name,
+            n,
+            |n| with(&format!(r#""{name}":{{{}}}"#, long(n))),
+            bad,
+        );
+    }
+}
+
+#[test]
+fn unknown_keys_that_pass_are_compared_in_no_time() {
+    let policy = || Policy::compatible().allow_unknown();
+    let members = |n: usize| -> Vec<String> {
+        (0..n)
+            .map(|i| format!("\"{}{i}\":1", "k".repeat(20)))
+            .collect()
+    };
+    let good = with(&members(100_000).join(","));
+    assert_eq!(check(policy(), good.into()).0.status(), StatusCode::OK);
+    let mut twins = members(100_000);
+    twins.push(twins[0].clone());
+    let bad = with(&twins.join(","));
+    assert_eq!(
+        check(policy(), bad.into()).0.status(),
+        StatusCode::BAD_REQUEST
+    );
+}
+
+#[test]
+fn calls_with_long_ids_are_told_apart_in_no_time() {
+    // Ids that differ in their last characters only, and are escaped.
+    let body = |n: usize| {
+        let ids: Vec<String> = (0..128)
+            .map(|i| format!(r"\u0061{}{i:03}", "x".repeat(n)))
+            .collect();
+        let calls = ids.iter().map(|id| {
+            format!(r#"{{"id":"{id}","type":"function","function":{{"name":"f","arguments":""}}}}"#)
+        });
+        let calls = calls.collect::<Vec<_>>().join(",");
+        let answers = ids
+            .iter()
+            .rev()
+            .map(|id| format!(r#",{{"role":"tool","content":"","tool_call_id":"{id}"}}"#));
+        let answers: String = answers.collect();
+        let caller = format!(r#"{{"role":"assistant","tool_calls":[{calls}]}}"#);
+        format!(r#"{{"model":"m","messages":[{caller}{answers}]}}"#)
+    };
+    linear("ids", 2_000, body, StatusCode::OK);
+    // 128 times 128 comparisons of 8,000 escaped characters would take a second or more.
+    let json = Bytes::from(body(8_000));
+    let plain = saying(&format!("\"{}\"", r"\u0061".repeat(json.len() / 6)));
+    let [ids, plain] = times(&[json, plain.into()], |_, (answer, _)| {
+        assert_eq!(answer.status(), StatusCode::OK);
+    });
+    assert!(ids < 20 * plain, "{ids:?} against {plain:?}");
+}
+
+#[test]
+fn allocations_do_not_grow_with_the_messages() {
+    let conversation = |n: usize| {
+        let turn = r#"{"role":"user","name":"ann","content":[{"type":"text","text":"a\nb"}]},{"role":"assistant","content":"hello there"}"#;
+        let turns = vec![turn; n].join(",");
+        Bytes::from(format!(
+            r#"{{"model":"gpt-4o","stream":true,"temperature":0.5,"max_tokens":100,"messages":[{turns}]}}"#
+        ))
+    };
+    let counts = [1, 10, 100, 1_000].map(|n| {
+        let (answer, allocated) = check(Policy::compatible(), conversation(n));
+        assert_eq!(answer.status(), StatusCode::OK);
+        allocated.count_total
+    });
+    assert!(counts[0] <= MOST_ALLOCATIONS, "{counts:?}");
+    assert_eq!(counts, [counts[0]; 4]);
+}
+
+/// Nine for the check and its results, and one for each fact's place in the request.
+const MOST_ALLOCATIONS: u64 = 11;
