@@ -46,7 +46,10 @@ pub struct Framer {
     joined: Vec<u8>,
     data_lines: usize,
     name: Vec<u8>,
+    /// What the next empty line makes the last id.
+    id: Vec<u8>,
     last_id: Vec<u8>,
+    id_changed: bool,
     retry: Option<Duration>,
     /// The event in `data` has been handed out.
     handed_out: bool,
@@ -84,7 +87,9 @@ impl Framer {
             joined: Vec::new(),
             data_lines: 0,
             name: Vec::new(),
+            id: Vec::new(),
             last_id: Vec::new(),
+            id_changed: false,
             retry: None,
             handed_out: false,
             past_first_line: false,
@@ -149,7 +154,8 @@ impl Framer {
         Some(self.event())
     }
 
-    /// The last `id` that the stream has sent, for `last-event-id` when it is opened again.
+    /// The last `id` that the stream has sent, for `last-event-id` when it is opened again. An
+    /// event without an `id` does not change it.
     #[must_use]
     pub fn last_event_id(&self) -> &[u8] {
         &self.last_id
@@ -174,6 +180,7 @@ impl Framer {
         Event {
             data,
             name: &self.name,
+            last_event_id: &self.last_id,
             chunk: &self.chunk,
             source,
         }
@@ -229,6 +236,9 @@ impl Framer {
                 return self.fail();
             }
             if empty {
+                if std::mem::take(&mut self.id_changed) {
+                    self.last_id.clone_from(&self.id);
+                }
                 if let Data::Slice {
                     canonical_from,
                     wire,
@@ -322,8 +332,9 @@ impl Framer {
                 self.name.extend_from_slice(value);
             }
             b"id" if !value.contains(&0) => {
-                self.last_id.clear();
-                self.last_id.extend_from_slice(value);
+                self.id.clear();
+                self.id.extend_from_slice(value);
+                self.id_changed = true;
             }
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 let millis = value.iter().try_fold(0u64, |millis, digit| {
@@ -405,6 +416,7 @@ impl fmt::Debug for Framer {
 pub struct Event<'a> {
     data: &'a [u8],
     name: &'a [u8],
+    last_event_id: &'a [u8],
     chunk: &'a Bytes,
     /// Where the data begins in the piece, and where the whole event stands there.
     source: Option<(usize, Option<Range<usize>>)>,
@@ -423,6 +435,12 @@ impl<'a> Event<'a> {
         Some(self.name).filter(|name| !name.is_empty())
     }
 
+    /// The last `id` that the stream has sent with this event or before it; empty if none.
+    #[must_use]
+    pub const fn last_event_id(&self) -> &'a [u8] {
+        self.last_event_id
+    }
+
     /// The data for keeps: shared with the piece that brought it if it can be, copied otherwise.
     /// As long as it is shared, the whole piece stays in memory.
     #[must_use]
@@ -433,10 +451,11 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Where the event stands in the piece, if all of it is there as `data: …` LF LF and nothing
-    /// else.
-    pub(crate) fn wire(&self) -> Option<Range<usize>> {
-        self.source.as_ref()?.1.clone()
+    /// The piece and where the event stands in it, if all of it is there as `data: …` LF LF and
+    /// nothing else.
+    pub(crate) fn wire(&self) -> Option<(&'a Bytes, Range<usize>)> {
+        let (_, wire) = self.source.as_ref()?;
+        Some((self.chunk, wire.clone()?))
     }
 }
 

@@ -263,11 +263,8 @@ fn plain_length(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Eight bytes a step. A byte is below n if subtracting n borrows from its top bit; borrows
     // into higher bytes can only report too much, and the loop below looks again.
-    for step in bytes.chunks_exact(8) {
-        let word = step
-            .iter()
-            .rev()
-            .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+    while let Some(step) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*step);
         let below = |value: u64, n: u64| value.wrapping_sub(ONES * n) & !value & TOPS;
         let control = below(word, 0x20);
         let quote = below(word ^ (ONES * u64::from(b'"')), 1);

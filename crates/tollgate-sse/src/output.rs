@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
 
 /// Collects output. A run of events that came side by side in one piece, and is all there is,
 /// leaves as a slice of that piece; anything else is copied into one buffer.
@@ -14,18 +15,18 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// The piece that the next calls of [`keep`](Self::keep) speak of.
-    pub(crate) fn begin(&mut self, chunk: &Bytes) {
+    /// The next calls of [`keep`](Self::keep) will speak of another piece.
+    pub(crate) fn begin(&mut self) {
         self.flush();
-        self.chunk = chunk.clone();
     }
 
     /// Sends this part of the piece.
-    pub(crate) fn keep(&mut self, wire: Range<usize>) {
+    pub(crate) fn keep(&mut self, chunk: &Bytes, wire: Range<usize>) {
         if self.run.end == wire.start && !self.run.is_empty() {
             self.run.end = wire.end;
         } else {
             self.flush();
+            self.chunk = chunk.clone();
             self.run = wire;
         }
     }
@@ -41,10 +42,10 @@ impl Output {
         self.flush();
         let start = self.copied.len();
         self.copied.extend_from_slice(data);
-        for byte in &mut self.copied[start..] {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
+        let mut rest = &mut self.copied[start..];
+        while let Some(at) = memchr2(b'\n', b'\r', rest) {
+            rest[at] = b' ';
+            rest = &mut rest[at..];
         }
     }
 
@@ -54,19 +55,19 @@ impl Output {
 
     /// Everything collected so far.
     pub(crate) fn take(&mut self) -> Bytes {
-        let chunk = std::mem::take(&mut self.chunk);
-        let run = std::mem::take(&mut self.run);
         if self.copied.is_empty() {
-            return chunk.slice(run);
+            let run = std::mem::take(&mut self.run);
+            return std::mem::take(&mut self.chunk).slice(run);
         }
-        self.copied.extend_from_slice(&chunk[run]);
+        self.flush();
         self.copied.split().freeze()
     }
 
     fn flush(&mut self) {
-        let run = std::mem::take(&mut self.run);
-        if !run.is_empty() {
-            self.copied.extend_from_slice(&self.chunk[run]);
+        if !self.run.is_empty() {
+            let run = std::mem::take(&mut self.run);
+            let chunk = std::mem::take(&mut self.chunk);
+            self.copied.extend_from_slice(&chunk[run]);
         }
     }
 }

@@ -43,12 +43,9 @@ impl Patterns {
     /// Finds the pattern that an event fits. `moves` receives, for each hole, where it ends in the
     /// pattern and how far what follows has moved.
     pub(crate) fn fit(&mut self, data: &[u8], moves: &mut Vec<Move>) -> Option<Fit<'_>> {
-        let found = |pattern: &Pattern| pattern.fit(data, moves);
-        let (at, text_bytes) = {
-            let mut found = found;
-            let mut known = self.known.iter().enumerate();
-            known.find_map(|(at, pattern)| Some((at, found(pattern)?)))?
-        };
+        let mut known = self.known.iter().enumerate();
+        let (at, text_bytes) =
+            known.find_map(|(at, pattern)| Some((at, pattern.fit(data, moves)?)))?;
         self.misses = 0;
         self.known.swap(0, at);
         let edits = &self.known[0].edits;
@@ -63,16 +60,6 @@ impl Patterns {
         {
             return;
         }
-        let edits = findings.edits.as_slice();
-        let inside = |hole: &Hole| {
-            let within = |edit: &Edit| {
-                edit.span.start < hole.inside.end && hole.inside.start < edit.span.end
-            };
-            edits.iter().any(within)
-        };
-        if findings.holes.iter().any(inside) {
-            return;
-        }
         let mut pattern = if self.known.len() < MAX_PATTERNS {
             Pattern::default()
         } else {
@@ -81,8 +68,9 @@ impl Patterns {
         pattern.json.clear();
         pattern.json.extend_from_slice(data);
         pattern.holes.clone_from(&findings.holes);
+        // No change ever touches a hole: what is taken out or replaced holds no output.
         pattern.edits.clear();
-        pattern.edits.extend_from_slice(edits);
+        pattern.edits.extend_from_slice(findings.edits.as_slice());
         pattern.text_bytes = chunk.text_bytes;
         self.known.insert(0, pattern);
     }

@@ -1,5 +1,7 @@
 //! The re-framing rules as a pure state machine: pieces of a stream in, bytes for the caller out.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tollgate_core::{UpstreamFault, Usage};
 
@@ -216,17 +218,13 @@ impl<T: Tap> Reframer<T> {
         if self.rules.end.is_some() {
             return;
         }
-        let chunk = chunk.into();
-        self.output.begin(&chunk);
+        self.output.begin();
         self.framer.push(chunk);
-        loop {
+        while self.rules.end.is_none() {
             match self.framer.next_event() {
                 Ok(Some(event)) => self.rules.event(&event, &mut self.output),
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(_) => self.rules.fail(fault::invalid_event(), &mut self.output),
-            }
-            if self.rules.end.is_some() {
-                return;
             }
         }
     }
@@ -270,7 +268,6 @@ impl<T: Tap> Rules<T> {
         if data == DONE {
             return self.complete(output);
         }
-        // The original bytes can go out as they are only if trimming took nothing from them.
         let wire = event.wire().filter(|_| data.len() == event.data().len());
         if let Some(fit) = self.patterns.fit(data, &mut self.moves) {
             self.events += 1;
@@ -354,7 +351,8 @@ impl Progress {
 /// An event on its way out.
 struct Outgoing<'a> {
     data: &'a [u8],
-    wire: Option<std::ops::Range<usize>>,
+    /// The original bytes, if they can go out as they are.
+    wire: Option<(&'a Bytes, Range<usize>)>,
     edits: &'a [Edit],
     moves: &'a [Move],
 }
@@ -370,7 +368,7 @@ impl Outgoing<'_> {
         let unchanged = self.edits.is_empty();
         if unchanged && T::IDLE {
             match self.wire {
-                Some(wire) => output.keep(wire),
+                Some((chunk, wire)) => output.keep(chunk, wire),
                 None => frame(self.data, output),
             }
             return;
@@ -384,7 +382,7 @@ impl Outgoing<'_> {
         };
         match tap.event(data) {
             Flow::Keep => match self.wire.filter(|_| unchanged) {
-                Some(wire) => output.keep(wire),
+                Some((chunk, wire)) => output.keep(chunk, wire),
                 None => frame(data, output),
             },
             Flow::Drop => {}

@@ -287,6 +287,26 @@ async fn frames_that_are_ready_travel_together_and_never_wait() {
 }
 
 #[tokio::test]
+async fn the_upstream_is_let_go_in_the_poll_that_decides() {
+    let error = r#"{"error":"gone"}"#;
+    for last in ["[DONE]", error, "[1]"] {
+        let body = ScriptedBody::new()
+            .data(event(HI))
+            .pending()
+            .data(event(last))
+            .data("more")
+            .hang();
+        let watch = body.watch();
+        let response = answer(SseLayer::new(), Request::new(()), stream(body)).await;
+        let mut body = response.into_body();
+        body.frame().await.unwrap().unwrap();
+        assert!(!watch.is_dropped() && !body.is_end_stream());
+        body.frame().await.unwrap().unwrap();
+        assert!(watch.is_dropped() && body.is_end_stream());
+    }
+}
+
+#[tokio::test]
 async fn a_piece_that_needs_no_change_is_not_copied() {
     let piece = bytes::Bytes::from(events([ROLE, HI, HI]));
     let body = ScriptedBody::new()

@@ -1,7 +1,10 @@
 //! The fixtures of the wire protocol: every stream, however it is cut, comes out as it should.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod random;
+
 use bytes::Bytes;
+use random::Random;
 use serde_json::Value;
 use tollgate_sse::{Reframer, StreamEnd};
 
@@ -148,6 +151,7 @@ fn check(case: &Case, output: &[u8], reframer: &Reframer) {
 
 #[test]
 fn no_cut_makes_a_difference() {
+    let mut random = Random::new(4);
     for case in cases() {
         let whole: Bytes = case.pieces.concat().into();
         let (expected, reframer) = reframe(&case, [whole.clone()]);
@@ -156,6 +160,20 @@ fn no_cut_makes_a_difference() {
             let at = cut[0].len();
             let (output, reframer) = reframe(&case, cut);
             assert!(output == expected, "{} cut at {at}", case.name);
+            check_end(&case, &reframer);
+        }
+        for _ in 0..random::cases(100) {
+            let (mut one, mut two) = (random.below(whole.len() + 1), random.below(whole.len() + 1));
+            if one > two {
+                std::mem::swap(&mut one, &mut two);
+            }
+            let pieces = [
+                whole.slice(..one),
+                whole.slice(one..two),
+                whole.slice(two..),
+            ];
+            let (output, reframer) = reframe(&case, pieces);
+            assert!(output == expected, "{} cut at {one} and {two}", case.name);
             check_end(&case, &reframer);
         }
         let (output, reframer) = reframe(&case, tollgate_testing::byte_by_byte(&whole));

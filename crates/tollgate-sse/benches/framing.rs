@@ -1,0 +1,207 @@
+//! The framer and the re-framer beside other parsers of event streams.
+//!
+//! `cargo bench -p tollgate-sse` prints a table, `cargo bench -p tollgate-sse -- Framer 1024`
+//! the lines of some cases, and of one size. Every case reads the same 10 MB of typical events
+//! once a round; rounds are interleaved, and the median of each case counts. What matters are the
+//! ratios within one run.
+#![allow(
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "real time is what is measured; a benchmark may panic"
+)]
+
+use std::{convert::Infallible, fmt::Write, hint::black_box, time::Instant};
+
+use bytes::Bytes;
+use eventsource_stream::Eventsource;
+use futures_util::{FutureExt, StreamExt, stream};
+use memchr::memmem;
+use tollgate_sse::{Framer, Reframer};
+
+const EVENTS: usize = 40_000;
+const ROUNDS: usize = 15;
+
+type Run = fn(&[Bytes]) -> usize;
+
+const CASES: [(&str, bool, Run); 9] = [
+    ("floor: hand out the pieces", false, hand_out),
+    ("floor: memmem of the blank line", false, blank_lines),
+    ("Framer", false, framer),
+    ("Reframer, nothing to change", false, reframer),
+    ("Reframer, usage to hide", true, reframer_hiding_usage),
+    ("Reframer, filters to take out", true, reframer),
+    ("sse-core", false, sse_core),
+    ("sse-stream", false, sse_stream),
+    ("eventsource-stream", false, eventsource_stream),
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    let wanted = |name: &str| args.first().is_none_or(|wanted| name.contains(&**wanted));
+    let only_size = args.get(1).map(|size| size.parse().unwrap());
+    let cases: Vec<_> = CASES
+        .into_iter()
+        .filter(|(name, ..)| wanted(name))
+        .collect();
+    let plain = corpus("", "");
+    let azure = corpus(
+        r#""content_filter_results":{"hate":{"filtered":false,"severity":"safe"}},"#,
+        r#","usage":null"#,
+    );
+    println!(
+        "{EVENTS} events, {} bytes each ({} with filters and usage); GB/s, ns for each event",
+        plain.len() / EVENTS,
+        azure.len() / EVENTS,
+    );
+    for size in [17, 1 << 10, 16 << 10, 64 << 10] {
+        if only_size.is_some_and(|only: usize| only != size) {
+            continue;
+        }
+        println!("\npieces of {size} bytes");
+        let cut = |bytes: &Bytes| -> Vec<Bytes> {
+            let starts = (0..bytes.len()).step_by(size);
+            starts
+                .map(|at| bytes.slice(at..bytes.len().min(at + size)))
+                .collect()
+        };
+        let (plain, azure) = (cut(&plain), cut(&azure));
+        let mut times = vec![Vec::new(); cases.len()];
+        for _ in 0..ROUNDS {
+            for ((_, with_azure, run), times) in cases.iter().zip(&mut times) {
+                let pieces = if *with_azure { &azure } else { &plain };
+                let start = Instant::now();
+                black_box(run(black_box(pieces)));
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        for ((name, with_azure, _), mut times) in cases.iter().zip(times) {
+            let pieces = if *with_azure { &azure } else { &plain };
+            let bytes: usize = pieces.iter().map(Bytes::len).sum();
+            times.sort_by(f64::total_cmp);
+            let median = times[ROUNDS / 2];
+            println!(
+                "  {name:34} {:7.2} GB/s {:8.1} ns",
+                bytes as f64 / median / 1e9,
+                median / EVENTS as f64 * 1e9,
+            );
+        }
+    }
+}
+
+/// A stream as OpenAI or Azure sends it, with these members in each choice and each chunk.
+fn corpus(in_choice: &str, in_chunk: &str) -> Bytes {
+    const WORDS: [&str; 8] = [
+        " the",
+        " of",
+        ",",
+        " stream",
+        "ing",
+        " caf\u{e9}",
+        " \\\"quoted\\\"",
+        "\\n",
+    ];
+    let mut text = String::new();
+    for at in 0..EVENTS {
+        let word = WORDS[at * 7 % WORDS.len()];
+        write!(
+            text,
+            "data: {{\"id\":\"chatcmpl-AzB3xY7qLmN0pQrStUvWxYz012345\",\"object\":\"chat.completion.chunk\",\
+             \"created\":1763900000,\"model\":\"gpt-4o-2024-08-06\",\"service_tier\":\"default\",\
+             \"system_fingerprint\":\"fp_0123456789\",\"choices\":[{{{in_choice}\"index\":0,\
+             \"delta\":{{\"content\":\"{word}\"}},\"logprobs\":null,\"finish_reason\":null}}]{in_chunk}}}\n\n"
+        )
+        .unwrap();
+    }
+    text.into()
+}
+
+fn hand_out(pieces: &[Bytes]) -> usize {
+    pieces
+        .iter()
+        .cloned()
+        .map(|piece| black_box(piece).len())
+        .sum()
+}
+
+fn blank_lines(pieces: &[Bytes]) -> usize {
+    let finder = memmem::Finder::new(b"\n\n");
+    pieces
+        .iter()
+        .map(|piece| finder.find_iter(piece).count())
+        .sum()
+}
+
+fn framer(pieces: &[Bytes]) -> usize {
+    let mut framer = Framer::new();
+    let mut events = 0;
+    for piece in pieces {
+        framer.push(piece.clone());
+        while let Some(event) = framer.next_event().unwrap() {
+            black_box(event.data());
+            events += 1;
+        }
+    }
+    assert_eq!(events, EVENTS);
+    events
+}
+
+fn reframer(pieces: &[Bytes]) -> usize {
+    run(Reframer::new(), pieces)
+}
+
+fn reframer_hiding_usage(pieces: &[Bytes]) -> usize {
+    run(Reframer::new().show_usage(false).keep_filters(true), pieces)
+}
+
+fn run(mut reframer: Reframer, pieces: &[Bytes]) -> usize {
+    let mut bytes = 0;
+    for piece in pieces {
+        reframer.push(piece.clone());
+        if reframer.output_len() > 0 {
+            bytes += black_box(reframer.take_output()).len();
+        }
+    }
+    assert!(reframer.end().is_none() && bytes > 0);
+    bytes
+}
+
+fn sse_core(pieces: &[Bytes]) -> usize {
+    let mut decoder = sse_core::SseDecoder::new();
+    let mut events = 0;
+    for piece in pieces {
+        let mut piece = piece.clone();
+        while let Some(event) = decoder.next(&mut piece) {
+            black_box(event.unwrap());
+            events += 1;
+        }
+    }
+    assert_eq!(events, EVENTS);
+    events
+}
+
+fn sse_stream(pieces: &[Bytes]) -> usize {
+    let source = stream::iter(pieces.iter().cloned().map(Ok::<_, Infallible>));
+    let mut parsed = sse_stream::SseStream::from_bytes_stream(source);
+    let mut events = 0;
+    while let Some(event) = parsed.next().now_or_never().unwrap() {
+        black_box(event.unwrap());
+        events += 1;
+    }
+    assert_eq!(events, EVENTS);
+    events
+}
+
+fn eventsource_stream(pieces: &[Bytes]) -> usize {
+    let source = stream::iter(pieces.iter().cloned().map(Ok::<_, Infallible>));
+    let mut parsed = source.eventsource();
+    let mut events = 0;
+    while let Some(event) = parsed.next().now_or_never().unwrap() {
+        black_box(event.unwrap());
+        events += 1;
+    }
+    assert_eq!(events, EVENTS);
+    events
+}

@@ -1,0 +1,90 @@
+//! What an event costs in memory.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use allocation_counter::{AllocationInfo, measure};
+use bytes::Bytes;
+use tollgate_sse::{Framer, Reframer};
+
+const WORDS: [&str; 4] = [" of", "", " caf\u{e9}", " \\\"quoted\\\" and more"];
+
+fn chunk(in_choice: &str, at: usize) -> String {
+    let word = WORDS[at % WORDS.len()];
+    format!(
+        "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1763900000,\
+         \"model\":\"gpt-4o\",\"choices\":[{{{in_choice}\"index\":0,\"delta\":{{\"content\":\"{word}\"}},\
+         \"finish_reason\":null}}]}}\n\n"
+    )
+}
+
+/// Pieces of this size of a thousand events.
+fn pieces(in_choice: &str, size: usize) -> Vec<Bytes> {
+    let text: String = (0..1_000).map(|at| chunk(in_choice, at)).collect();
+    let text = Bytes::from(text);
+    let starts = (0..text.len()).step_by(size);
+    starts
+        .map(|at| text.slice(at..text.len().min(at + size)))
+        .collect()
+}
+
+/// What the pieces cost a re-framer that has seen enough of the stream.
+fn cost(pieces: Vec<Bytes>) -> (u64, AllocationInfo) {
+    let mut reframer = Reframer::new();
+    for at in 0..20 {
+        reframer.push(chunk("", at));
+        reframer.take_output();
+    }
+    let mut pieces = pieces.into_iter();
+    // The first piece in this form makes room.
+    reframer.push(pieces.next().unwrap());
+    reframer.take_output();
+    let mut outputs = 0;
+    let info = measure(|| {
+        for piece in pieces {
+            reframer.push(piece);
+            outputs += u64::from(!reframer.take_output().is_empty());
+        }
+    });
+    assert!(reframer.end().is_none());
+    (outputs, info)
+}
+
+#[test]
+fn an_unchanged_event_costs_nothing() {
+    let one_each: Vec<Bytes> = (0..1_000).map(|at| chunk("", at).into()).collect();
+    let five_each = (0..200).map(|at| (at..at + 5).map(|at| chunk("", at)).collect::<String>());
+    for whole in [one_each, five_each.map(Bytes::from).collect()] {
+        let (outputs, info) = cost(whole);
+        assert!(outputs > 100);
+        assert_eq!(info.count_total, 0);
+    }
+}
+
+#[test]
+fn other_events_cost_a_buffer_for_each_output_at_most() {
+    let filters = "\"content_filter_results\":{\"hate\":{\"filtered\":false}},";
+    for (in_choice, size) in [("", 17), ("", 1_000), ("", 16_000), (filters, 1_000)] {
+        let (outputs, info) = cost(pieces(in_choice, size));
+        assert!(
+            info.count_total <= outputs + 16,
+            "{size}: {} for {outputs} outputs",
+            info.count_total
+        );
+        assert!(info.count_current <= 4, "{size}");
+    }
+}
+
+#[test]
+fn the_framer_costs_nothing_for_what_comes_whole() {
+    let pieces: Vec<Bytes> = (0..1_000).map(|at| chunk("", at).into()).collect();
+    let mut framer = Framer::new();
+    let mut events = 0;
+    let info = measure(|| {
+        for piece in pieces {
+            framer.push(piece);
+            while framer.next_event().unwrap().is_some() {
+                events += 1;
+            }
+        }
+    });
+    assert_eq!((events, info.count_total), (1_000, 0));
+}
