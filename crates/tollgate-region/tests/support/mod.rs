@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    future::{Future, Ready, ready},
+    future::Future,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
 use http_body_util::{BodyExt, Collected};
 use tollgate_core::{Member, Model, RequestBody, SharedBody};
-use tollgate_region::{Fault, Region, Upstream};
+use tollgate_region::{DeploymentStatus, Fault, Region, Upstream, UpstreamLayer, Upstreams};
 use tollgate_testing::{ScriptedBody, check_body};
 use tower::Service;
 
@@ -220,7 +220,19 @@ where
     (Response::from_parts(head, ()), text)
 }
 
-/// For probes that need a service without a clock.
-pub fn at_once<T>(value: T) -> Ready<T> {
-    ready(value)
+/// All of eu's upstreams, with choices that can be repeated.
+pub fn eu(upstreams: impl IntoIterator<Item = Upstream>) -> Upstreams {
+    let builder = Upstreams::builder().pool(region("eu"), upstreams).seed(7);
+    builder.build().unwrap()
+}
+
+pub fn layer(upstreams: &Upstreams) -> UpstreamLayer<fn(&ClientError) -> Fault> {
+    UpstreamLayer::new(upstreams.clone()).classify(classify)
+}
+
+/// The status of the upstream of this name.
+pub fn status_of(upstreams: &Upstreams, name: &str) -> DeploymentStatus {
+    let all = upstreams.status().into_iter();
+    let mut named = all.filter(|status| &*status.upstream == name);
+    named.next().unwrap()
 }
