@@ -80,7 +80,7 @@ impl Outgoing {
 
 /// Refuses to forward what is not the caller's or not the upstream's to say.
 pub(crate) fn check_forwardable(name: &HeaderName) -> Result<(), ConfigError> {
-    const NEVER: [&str; 25] = [
+    const NEVER: [&str; 27] = [
         "accept-encoding",
         "api-key",
         "authorization",
@@ -92,6 +92,9 @@ pub(crate) fn check_forwardable(name: &HeaderName) -> Result<(), ConfigError> {
         "host",
         "keep-alive",
         "location",
+        // They choose who pays, with the operator's key.
+        "openai-organization",
+        "openai-project",
         "proxy-authenticate",
         "proxy-authorization",
         "proxy-connection",
