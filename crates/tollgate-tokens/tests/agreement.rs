@@ -2,7 +2,12 @@
 //!
 //! Few cases by default; `TOLLGATE_CASES=20000` is what a release is held to.
 #![cfg(feature = "exact")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 #[path = "support/strings.rs"]
 mod strings;
@@ -41,7 +46,7 @@ fn a_second_implementation_counts_the_same() {
     check(strings(), 2_000, |text| {
         // The contractions of the vocabularies' expressions ignore case, and so fold ſ to s; the
         // second implementation does not.
-        prop_assume!(!text.contains("'ſ"));
+        let text = text.replace("'ſ", "'s");
         for (encoding, tokenizer) in &second {
             let expected = tokenizer.count(text.as_bytes()) as u64;
             prop_assert_eq!(EXACT.text(&text, *encoding), Some(expected), "{}", encoding);
