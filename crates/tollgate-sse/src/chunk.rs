@@ -329,7 +329,7 @@ impl Belonging {
                 Some(value) => {
                     let text = json.get(value.clone()).unwrap_or_default();
                     if is_good(field, text) {
-                        identity.learn(field, text.as_bytes());
+                        identity.learn(field, text);
                     } else {
                         edits.add(value.clone(), Put::Value(field));
                     }

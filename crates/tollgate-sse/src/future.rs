@@ -2,6 +2,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -191,7 +192,7 @@ impl<T: Tap, R: Render> Call<T, R> {
             .show_usage(self.reading.show_usage)
             .keep_filters(self.settings.keep_filters)
             .max_event_bytes(self.settings.max_event_bytes)
-            .fill_with(&id, model)
+            .fill_with(&id, model, seconds_since_1970())
             .tap(self.tap.take().expect(COMPLETED));
         let silence = self.settings.silence;
         let stream = Stream::new(body, reframer, self.usage.clone(), silence);
@@ -266,6 +267,12 @@ where
             return Poll::Pending;
         }
     }
+}
+
+fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // SDKs take a 0 for no time at all, and no clock is a reason to send one.
+    since.map_or(1, |since| since.as_secs().max(1))
 }
 
 fn media_type(headers: &HeaderMap) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! What all chunks of a stream have in common, for those that lack it.
 
-use std::time::SystemTime;
+use serde_json::Value;
 
 use crate::edit::Field;
 
@@ -10,44 +10,33 @@ use crate::edit::Field;
 /// own stands in for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity {
-    sent: [Option<Box<[u8]>>; 4],
-    own: [Option<Box<[u8]>>; 4],
+    sent: [Option<Box<str>>; 4],
+    own: [Box<str>; 4],
 }
 
 impl Identity {
-    /// With an id and a model to fall back on.
-    pub(crate) fn new(id: &str, model: &str) -> Self {
-        let json = |text: &str| {
-            Some(
-                serde_json::Value::from(text)
-                    .to_string()
-                    .into_bytes()
-                    .into(),
-            )
-        };
+    /// With values to fall back on; `created` counts seconds since 1970.
+    pub(crate) fn new(id: &str, model: &str, created: u64) -> Self {
+        let own = [
+            Value::from(id),
+            Value::from("chat.completion.chunk"),
+            Value::from(created),
+            Value::from(model),
+        ];
         Self {
             sent: Default::default(),
-            own: [json(id), json("chat.completion.chunk"), None, json(model)],
+            own: own.map(|value| value.to_string().into()),
         }
     }
 
     /// Remembers a good value of the upstream's.
-    pub(crate) fn learn(&mut self, field: Field, json: &[u8]) {
+    pub(crate) fn learn(&mut self, field: Field, json: &str) {
         self.sent[field as usize].get_or_insert_with(|| json.into());
     }
 
     /// The value that fills a gap.
-    pub(crate) fn value(&mut self, field: Field) -> &[u8] {
+    pub(crate) fn value(&self, field: Field) -> &str {
         let at = field as usize;
-        match &self.sent[at] {
-            Some(value) => value,
-            None => self.own[at].get_or_insert_with(|| now().to_string().into_bytes().into()),
-        }
+        self.sent[at].as_ref().unwrap_or(&self.own[at])
     }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    // A clock before 1970 is no reason to send a chunk that SDKs cannot read.
-    since.map_or(1, |since| since.as_secs().max(1))
 }

@@ -88,7 +88,7 @@ impl Reframer {
                     keep_filters: false,
                     shape: Shape::Chunk,
                 },
-                identity: Identity::new("chatcmpl-0", "unknown"),
+                identity: Identity::new("chatcmpl-0", "unknown", 1),
                 patterns: Patterns::default(),
                 findings: Findings::default(),
                 moves: Vec::new(),
@@ -136,11 +136,11 @@ impl<T> Reframer<T> {
         self
     }
 
-    /// The id and the model of chunks that have none, until a chunk has. Default: `chatcmpl-0` and
-    /// `unknown`.
+    /// The id, model and time (in seconds since 1970) for chunks that have none, until a chunk has
+    /// one. Default: `chatcmpl-0`, `unknown` and 1.
     #[must_use]
-    pub fn fill_with(mut self, id: &str, model: &str) -> Self {
-        self.rules.identity = Identity::new(id, model);
+    pub fn fill_with(mut self, id: &str, model: &str, created: u64) -> Self {
+        self.rules.identity = Identity::new(id, model, created);
         self
     }
 
@@ -279,7 +279,7 @@ impl<T: Tap> Rules<T> {
                 edits: fit.edits,
                 moves: &self.moves,
             };
-            outgoing.send(&mut self.identity, &mut self.edited, &mut self.tap, output);
+            outgoing.send(&self.identity, &mut self.edited, &mut self.tap, output);
             return;
         }
         let Ok(json) = std::str::from_utf8(data) else {
@@ -321,7 +321,7 @@ impl<T: Tap> Rules<T> {
             edits: self.findings.edits.as_slice(),
             moves: &[],
         };
-        outgoing.send(&mut self.identity, &mut self.edited, &mut self.tap, output);
+        outgoing.send(&self.identity, &mut self.edited, &mut self.tap, output);
     }
 
     fn complete(&mut self, output: &mut Output) {
@@ -360,7 +360,7 @@ struct Outgoing<'a> {
 impl Outgoing<'_> {
     fn send<T: Tap>(
         self,
-        identity: &mut Identity,
+        identity: &Identity,
         edited: &mut Vec<u8>,
         tap: &mut T,
         output: &mut Output,
@@ -390,7 +390,7 @@ impl Outgoing<'_> {
         }
     }
 
-    fn edit(&self, identity: &mut Identity, edited: &mut Vec<u8>) {
+    fn edit(&self, identity: &Identity, edited: &mut Vec<u8>) {
         let mut at = 0;
         for Edit { span, put } in self.edits {
             let span = moved(span, self.moves);
@@ -399,10 +399,10 @@ impl Outgoing<'_> {
                 Put::Nothing => {}
                 Put::EmptyObject => edited.extend_from_slice(b"{}"),
                 Put::EmptyDelta => edited.extend_from_slice(b"\"delta\":{},"),
-                Put::Value(field) => edited.extend_from_slice(identity.value(*field)),
+                Put::Value(field) => edited.extend_from_slice(identity.value(*field).as_bytes()),
                 Put::Member(field) => {
                     edited.extend_from_slice(field.key());
-                    edited.extend_from_slice(identity.value(*field));
+                    edited.extend_from_slice(identity.value(*field).as_bytes());
                     edited.push(b',');
                 }
             }

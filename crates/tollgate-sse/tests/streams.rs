@@ -59,7 +59,7 @@ fn reframe(case: &Case, pieces: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Re
     let model = case.json["requested_model"].as_str().unwrap_or("gpt-4o");
     let mut reframer = Reframer::new()
         .show_usage(asked)
-        .fill_with("chatcmpl-own", model);
+        .fill_with("chatcmpl-own", model, 7);
     let mut output = Vec::new();
     for piece in pieces {
         reframer.push(piece);
