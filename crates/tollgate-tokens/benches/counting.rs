@@ -3,6 +3,7 @@
 //! `cargo bench -p tollgate-tokens --features exact`. Each round measures every way once and the
 //! best round counts, so that a busy machine does less harm.
 #![allow(
+    clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::string_slice,

@@ -65,8 +65,9 @@ impl ExactCounter {
         self
     }
 
-    /// Sets how many bytes of text are counted for one request. Default: 32 KiB, which takes about
-    /// a millisecond, and 25 at worst. Texts that no longer fit are bounded and estimated.
+    /// Sets how many bytes of text are counted for one request. Default: 32 KiB, which takes
+    /// about half a millisecond, and 15 at worst. Texts that no longer fit are bounded and estimated,
+    /// and the count is not exact then.
     #[must_use]
     pub fn byte_cap(mut self, bytes: usize) -> Self {
         self.byte_cap = bytes;

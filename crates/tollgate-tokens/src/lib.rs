@@ -45,28 +45,51 @@ assert_eq!(counter.count(&request, &model), TokenBounds::exact(14));
 //!
 //! * Text, by the model's [`Encoding`]. Special tokens in a caller's text are plain text.
 //! * Chat framing: 3 tokens for each message, 1 for each name, 3 that open the answer, as the
-//!   OpenAI cookbook publishes.
-//! * Tools, functions and response formats: an estimate. How they are rendered is not published,
-//!   so a prompt that has any is never counted exactly: `lower < upper`.
+//!   OpenAI cookbook publishes; 2 less for a message of the role `function`, as the API was seen to
+//!   charge.
+//! * Tools by the cookbook's formula, functions as the TypeScript that the API was seen to charge
+//!   for, response formats as JSON. How they are rendered today is not published, so a prompt that
+//!   has any is never counted exactly: `lower < upper`. The formulas are the `estimate` of
+//!   [`count`](tollgate_core::TokenCounter::count); for mere bounds the bytes of the JSON will do.
+//! * Earlier calls of tools and functions: name, arguments and 3 tokens, an estimate as well.
 //! * Images, by [`ImageRule`], from the size in a data URL's header. Nothing is ever fetched, and
 //!   base64 is never counted as text. An image of unknown size costs between the least and the
 //!   most that its model charges.
 //! * Audio and files: [`ByteRule::OPAQUE_PART`](tollgate_core::ByteRule::OPAQUE_PART).
 //!
-//! For models whose vocabulary is not known the lower bound of a text is 0, and the upper one is
-//! its bytes all the same.
+//! For models whose vocabulary is not known the lower bound of text and framing is 0; the upper one
+//! of a text is its bytes all the same.
+//!
+//! # Placement
+//!
+//! Counters are not layers. Give one to `ModelsLayer::counter`, so that what exceeds a context
+//! window is refused, and to `BudgetLayer::counter`, so that what is reserved is close to what will
+//! be charged. Both ask for bounds first and for a count only where the bounds leave the decision
+//! open, so an `ExactCounter` costs most requests no more than an [`Estimator`] does: it is the one
+//! to use where 50 MB are not too many. Load it in the background, only with the vocabularies that
+//! the configured models need (`ExactCounter::for_models`).
 //!
 //! # Accuracy
 //!
-//! The estimate's error against the exact count, on texts of 200 bytes to 4 KB in 20 languages,
-//! source code and JSON: see [`Estimator::text`].
+//! The bounds are certain. The estimate is off by 4 to 10 % in the median, and by 27 % once in a
+//! hundred times; see [`Estimator::text`].
 //!
 //! # Cost
 //!
-//! Bounds take one pass over the text, up to a cap of 256 KiB for each request, and allocate only
-//! to resolve escapes. Exact counting is linear but slow on runs of punctuation (1 MB/s at worst),
-//! so it has a cap of its own, 32 KiB. Nothing is awaited and nothing blocks, but for
-//! `ExactCounter::load`.
+//! On one core of a rented server (AMD Zen 4), prompts in messages of 512 bytes:
+//!
+//! | | [`ByteRule`](tollgate_core::ByteRule) | bounds | exact count |
+//! |---|---|---|---|
+//! | 1 KB of English | 5 ns | 1.9 µs | 16 µs |
+//! | 16 KB of English | 30 ns | 31 µs | 270 µs |
+//! | 16 KB of source code | 30 ns | 35 µs | 310 µs |
+//! | 16 KB of Chinese | 30 ns | 36 µs | 210 µs |
+//! | 1 MB of `=`, uncapped | 50 ns | 190 µs | 470 ms |
+//!
+//! Bounds take one pass over the text, up to a cap of 256 KiB for each request, and allocate only to
+//! resolve escapes. Exact counting is linear but slow on runs of punctuation (2 MB/s), so it has a
+//! cap of its own, 32 KiB: half a millisecond, and 15 at worst. Nothing is awaited and nothing
+//! blocks, but for `ExactCounter::load`.
 //!
 //! # Features
 //!
