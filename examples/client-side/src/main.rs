@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 println!("{question} {}", text.unwrap_or_default());
             }
             Err(OpenAIError::ApiError(error)) => {
-                println!("{question} [{}]", error.api_error.message)
+                println!("{question} [{}]", error.api_error.message);
             }
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-use std::num::NonZeroU64;
+use std::{net::SocketAddr, num::NonZeroU64};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -42,6 +42,12 @@ impl Layers {
     /// Layers that lead to this upstream.
     #[must_use]
     pub fn to(upstream: &TestUpstream) -> Self {
+        Self::to_address(upstream.address())
+    }
+
+    /// Layers that lead to whatever listens there.
+    #[must_use]
+    pub fn to_address(address: SocketAddr) -> Self {
         let [eu, us] = ["eu", "us"].map(|name| Region::new(name).unwrap());
         let keys = ApiKeys::new().key(KEY, Workspace::new("acme")).unwrap();
         let models = Models::builder()
@@ -51,7 +57,7 @@ impl Layers {
             .unwrap();
         let [requests, tokens] = [5, 50_000].map(|n| NonZeroU64::new(n).unwrap());
         let limits = Limits::new(Quota::per_minute(requests, tokens));
-        let url = format!("http://{}", upstream.address());
+        let url = format!("http://{address}");
         let sweden = Upstream::azure("sweden", eu.clone(), url, "upstream-secret")
             .deployment("gpt-4o", "gpt-4o-deployment");
         let upstreams = Upstreams::builder()

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use http::StatusCode;
+use http::{Method, StatusCode, request::Parts};
 use tokio::net::TcpListener;
 use tollgate::{ChatRequest, HyperUtil, RequestBody, Usage, UsageSlot, Workspace};
 use tollgate_stack_tests::{
@@ -157,4 +157,29 @@ async fn a_handler_reads_facts_and_reports_usage() {
         second.number("x-ratelimit-remaining-tokens"),
         50_000 - 120 - reserved
     );
+}
+
+#[tokio::test]
+async fn layers_around_a_whole_service_decide_on_what_matches() {
+    fn is_chat(head: &Parts) -> bool {
+        head.method == Method::POST && head.uri.path().ends_with("/chat/completions")
+    }
+    let upstream = good_upstream().await;
+    let layers = Layers::to(&upstream);
+    let stack = ServiceBuilder::new()
+        .layer(layers.region.when(is_chat))
+        .layer(layers.keys.when(is_chat))
+        .layer(layers.validate.when(is_chat))
+        .layer(layers.models.when(is_chat))
+        .layer(layers.budget.when(is_chat))
+        .layer(layers.upstream.when(is_chat))
+        .layer(layers.sse.when(is_chat));
+    let app = proxy()
+        .route("/echo", post(|body: String| async { body }))
+        .layer(stack);
+    let caller = Caller::at(serve(app).await);
+    let other = caller.post("/echo", "{ not for us").await;
+    assert_eq!(other.text(), "{ not for us");
+    assert!(!other.headers.contains_key("x-request-id"), "{other:?}");
+    check_gateway(&caller, &upstream).await;
 }

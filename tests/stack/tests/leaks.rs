@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use http::{HeaderValue, Response, StatusCode};
+use tokio::net::TcpListener;
 use tollgate_stack_tests::{
     Answer, Caller, KEY, Layers, Log, TestUpstream, ask, ask_streamed, completion, gateway, serve,
     stream,
@@ -84,6 +85,24 @@ async fn whatever_the_upstream_says() {
             assert_discreet(&caller.chat(&body).await);
         }
         assert!(!upstream.received().is_empty());
+    }
+    assert_logs_discreet(&log);
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_the_connection() {
+    let log = Log::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let caller = Caller::at(serve(gateway(&Layers::to_address(address))).await);
+    tokio::spawn(async move {
+        // One connection is closed as soon as it is there, and then nobody listens.
+        let _ = listener.accept().await;
+    });
+    for _ in 0..2 {
+        let answer = caller.chat(&ask("Hi?")).await;
+        answer.assert_refused(502, Some("upstream_unavailable"));
+        assert_discreet(&answer);
     }
     assert_logs_discreet(&log);
 }

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     future::Future,
     net::SocketAddr,
+    num::NonZeroU64,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -16,10 +17,11 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::Value;
 use tollgate::{
-    ChatRequest, Fact, HyperUtil, InputKind, Region, RegionLayer, Rejection, Workspace,
+    BudgetLayer, ChatRequest, Cost, Fact, GateLayer, HyperUtil, InputKind, Limits, MemoryStore,
+    Model, Quota, Region, RegionLayer, Rejection, Workspace,
 };
 use tollgate_stack_tests::{
-    HttpClient, KEY, Layers, TestUpstream, good_upstream, http_client, soon,
+    HttpClient, KEY, Layers, TestUpstream, completion, good_upstream, http_client, soon,
 };
 use tonic::{
     Code, Status,
@@ -28,7 +30,7 @@ use tonic::{
     server::{Grpc, NamedService, UnaryService},
     transport::{Channel, Server, server::TcpIncoming},
 };
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
 /// A gRPC service with one method, which takes a question and gives an answer.
 #[derive(Clone)]
@@ -166,7 +168,7 @@ impl Decoder for Text {
     }
 }
 
-async fn serve(upstream: &TestUpstream) -> SocketAddr {
+fn serve(upstream: &TestUpstream) -> SocketAddr {
     let layers = Layers::to(upstream);
     let stack = ServiceBuilder::new()
         .layer(layers.models)
@@ -182,22 +184,42 @@ async fn serve(upstream: &TestUpstream) -> SocketAddr {
                 _ => None,
             },
         );
+    let mut server = Server::builder().layer(layers.keys).layer(region);
+    listen(|incoming| {
+        server
+            .add_service(Chat { stack })
+            .serve_with_incoming(incoming)
+    })
+}
+
+/// Runs a server on a loopback socket.
+fn listen<F>(serve: impl FnOnce(TcpIncoming) -> F) -> SocketAddr
+where
+    F: Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
+{
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = incoming.local_addr().unwrap();
-    let server = Server::builder()
-        .layer(layers.keys)
-        .layer(region)
-        .add_service(Chat { stack })
-        .serve_with_incoming(incoming);
-    tokio::spawn(server);
+    tokio::spawn(serve(incoming));
     address
 }
 
+async fn connect(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+    soon(endpoint.connect()).await.unwrap()
+}
+
 /// Calls the method as tonic's clients do.
-async fn call(address: SocketAddr, key: &str, question: &str) -> Result<String, Status> {
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());
-    client.ready().await.unwrap();
+async fn call<S, B>(client: S, key: &str, question: &str) -> Result<String, Status>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut client = tonic::client::Grpc::new(client);
+    client
+        .ready()
+        .await
+        .map_err(|e| Status::from_error(e.into()))?;
     let mut request = tonic::Request::new(question.to_owned());
     let value = format!("Bearer {key}").parse().unwrap();
     request.metadata_mut().insert("authorization", value);
@@ -208,8 +230,10 @@ async fn call(address: SocketAddr, key: &str, question: &str) -> Result<String, 
 #[tokio::test]
 async fn a_unary_call_goes_through_the_inner_stack() {
     let upstream = good_upstream().await;
-    let address = serve(&upstream).await;
-    let answer = call(address, KEY, "best: Hi?").await.unwrap();
+    let address = serve(&upstream);
+    let answer = call(connect(address).await, KEY, "best: Hi?")
+        .await
+        .unwrap();
     assert_eq!(answer, "Hello world");
     let request = upstream.received_one();
     assert!(request.uri().path().contains("/gpt-4o-deployment/"));
@@ -220,26 +244,27 @@ async fn a_unary_call_goes_through_the_inner_stack() {
 #[tokio::test]
 async fn refusals_are_statuses() {
     let upstream = good_upstream().await;
-    let address = serve(&upstream).await;
-    let status = call(address, "sk-guess", "gpt-4o: Hi?").await.unwrap_err();
+    let channel = connect(serve(&upstream)).await;
+    let call = |key, question| call(channel.clone(), key, question);
+    let status = call("sk-guess", "gpt-4o: Hi?").await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
-    let status = call(address, KEY, "gpt-9: Hi?").await.unwrap_err();
+    let status = call(KEY, "gpt-9: Hi?").await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     assert!(status.message().contains("`gpt-9`"), "{status:?}");
     assert!(upstream.received().is_empty());
 
-    let status = call(address, KEY, "gpt-4o: break").await.unwrap_err();
+    let status = call(KEY, "gpt-4o: break").await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     for _ in 0..5 {
-        call(address, KEY, "gpt-4o: Hi?").await.unwrap();
+        call(KEY, "gpt-4o: Hi?").await.unwrap();
     }
-    let status = call(address, KEY, "gpt-4o: Hi?").await.unwrap_err();
+    let status = call(KEY, "gpt-4o: Hi?").await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_head_is_trailers_only() {
-    let address = serve(&good_upstream().await).await;
+    let address = serve(&good_upstream().await);
     let client: HttpClient<Full<Bytes>> = Client::builder(TokioExecutor::new())
         .http2_only(true)
         .build_http();
@@ -254,4 +279,68 @@ async fn a_refusal_of_the_head_is_trailers_only() {
     assert!(response.headers().contains_key("grpc-message"));
     // The head is all there is: it carried the end of the stream.
     assert!(response.body().is_end_stream());
+}
+
+/// What a call of a method costs, where its head says so.
+fn know_the_cost(head: &mut Parts) -> Result<(), Rejection> {
+    head.extensions.insert(Model::new("some-model"));
+    head.extensions.insert(Cost::tokens(10));
+    Ok(())
+}
+
+fn two_requests() -> BudgetLayer<MemoryStore> {
+    let two = NonZeroU64::new(2).unwrap();
+    BudgetLayer::new(
+        MemoryStore::new(),
+        Limits::new(Quota::requests_per_minute(two)),
+    )
+}
+
+#[tokio::test]
+async fn a_budget_around_a_server() {
+    let upstream = good_upstream().await;
+    let layers = Layers::to(&upstream);
+    let mut server = Server::builder()
+        .layer(layers.keys)
+        .layer(RegionLayer::with(|_: &Parts| Region::new("eu")))
+        .layer(GateLayer::new(know_the_cost))
+        .layer(two_requests());
+    let stack = service_fn(|_: Request<Full<Bytes>>| async {
+        Ok::<_, Infallible>(completion("Hello world"))
+    });
+    let address = listen(|incoming| {
+        server
+            .add_service(Chat { stack })
+            .serve_with_incoming(incoming)
+    });
+    let channel = connect(address).await;
+    for _ in 0..2 {
+        let answer = call(channel.clone(), KEY, "any-model: Hi?").await;
+        assert_eq!(answer.unwrap(), "Hello world");
+    }
+    let status = call(channel, KEY, "any-model: Hi?").await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_budget_around_a_channel() {
+    let upstream = good_upstream().await;
+    let channel = connect(serve(&upstream)).await;
+    let client = ServiceBuilder::new()
+        .map_request(|mut request: Request<Body>| {
+            request
+                .extensions_mut()
+                .insert(Workspace::new("search-team"));
+            request
+        })
+        .layer(GateLayer::new(know_the_cost))
+        .layer(two_requests())
+        .service(channel);
+    for _ in 0..2 {
+        let answer = call(client.clone(), KEY, "gpt-4o: Hi?").await;
+        assert_eq!(answer.unwrap(), "Hello world");
+    }
+    let status = call(client, KEY, "gpt-4o: Hi?").await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(upstream.received().len(), 2);
 }
