@@ -15,7 +15,6 @@ pub(crate) struct Health {
     /// single call finds out whether the pause was long enough.
     open_until: AtomicU64,
     failures: AtomicU32,
-    trips: AtomicU32,
     /// The share of attempts that failed of late, in units of 2^-16.
     failure_rate: AtomicU32,
     pub(crate) tally: Tally,
@@ -136,7 +135,6 @@ impl Health {
         self.observe(false);
         self.failures.store(0, Relaxed);
         if admission.is_probe {
-            self.trips.store(0, Relaxed);
             self.open_until.store(0, Relaxed);
         }
     }
@@ -146,11 +144,9 @@ impl Health {
         self.tally.failures.fetch_add(1, Relaxed);
         self.observe(true);
         if admission.is_probe {
-            let trips = self.trips.fetch_add(1, Relaxed).saturating_add(1);
-            let until = now.saturating_add(breaker.pause(trips));
-            self.open_until.store(until, Relaxed);
+            self.open_until.store(breaker.opens_until(now), Relaxed);
         } else if self.failures.fetch_add(1, Relaxed).saturating_add(1) >= breaker.failures {
-            let until = now.saturating_add(breaker.pause(0));
+            let until = breaker.opens_until(now);
             // Calls that began before the breaker opened do not prolong the pause.
             if self
                 .open_until
@@ -197,16 +193,12 @@ pub enum BreakerState {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Breaker {
     pub(crate) failures: u32,
-    pub(crate) first_pause: Duration,
+    pub(crate) pause: Duration,
 }
 
 impl Breaker {
-    /// The pause in milliseconds after so many probes in a row have failed: doubled each time, up
-    /// to a minute or the first pause, whichever is longer.
-    fn pause(&self, trips: u32) -> u64 {
-        let longest = self.first_pause.max(LONGEST_PAUSE);
-        let pause = self.first_pause.saturating_mul(1 << trips.min(16));
-        millis(pause.min(longest))
+    fn opens_until(&self, now: u64) -> u64 {
+        now.saturating_add(millis(self.pause)).min(PROBING - 1)
     }
 }
 
@@ -214,7 +206,7 @@ impl Default for Breaker {
     fn default() -> Self {
         Self {
             failures: 5,
-            first_pause: Duration::from_secs(5),
+            pause: Duration::from_secs(5),
         }
     }
 }
@@ -247,7 +239,6 @@ const CERTAIN: u32 = 1 << 16;
 /// A thirty-second.
 const LEAST_MERIT: u64 = 8;
 const AFTER_A_PROBE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -255,7 +246,7 @@ mod tests {
 
     const BREAKER: Breaker = Breaker {
         failures: 3,
-        first_pause: Duration::from_millis(100),
+        pause: Duration::from_millis(100),
     };
 
     fn fail(health: &Health, now: u64) {
@@ -295,13 +286,13 @@ mod tests {
         let probe = health.enter(101).unwrap();
         assert!(health.enter(u64::MAX - 1).is_none(), "one at a time");
         health.fail(probe, 101, &BREAKER);
-        assert!(!health.is_available(300), "the second pause is longer");
-        let probe = health.enter(301).unwrap();
-        health.abandon(probe, 301);
-        let probe = health.enter(301).unwrap();
+        assert!(!health.is_available(200), "the pause begins anew");
+        let probe = health.enter(201).unwrap();
+        health.abandon(probe, 201);
+        let probe = health.enter(201).unwrap();
         health.succeed(probe);
-        assert_eq!(health.breaker(301), BreakerState::Closed);
-        // The row of failures begins anew, and so does the row of pauses.
+        assert_eq!(health.breaker(201), BreakerState::Closed);
+        // The row of failures begins anew.
         for _ in 0..3 {
             fail(&health, 400);
         }
@@ -355,10 +346,15 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_and_stay_finite() {
-        let pauses: Vec<_> = (0..12).map(|trips| BREAKER.pause(trips)).collect();
-        assert_eq!(pauses[..4], [100, 200, 400, 800]);
-        assert_eq!(pauses[11], 60_000);
-        assert_eq!(BREAKER.pause(u32::MAX), 60_000);
+    fn the_longest_pause_ends_before_the_end_of_time() {
+        let health = Health::default();
+        let breaker = Breaker {
+            failures: 1,
+            pause: Duration::MAX,
+        };
+        let admission = health.enter(1).unwrap();
+        health.fail(admission, 1, &breaker);
+        assert_eq!(health.breaker(u64::MAX - 2), BreakerState::Open);
+        assert_eq!(health.breaker(u64::MAX - 1), BreakerState::HalfOpen);
     }
 }

@@ -139,12 +139,12 @@ impl UpstreamsBuilder {
         self
     }
 
-    /// Opens a deployment's breaker after so many failures in a row, for `pause`; each probe that
-    /// fails doubles the pause, up to a minute. Default: 5 failures, 5 s. Zero counts as one.
+    /// Opens a deployment's breaker after so many failures in a row, for `pause`. Then one call
+    /// at a time finds out whether it is back. Default: 5 failures, 5 s. Zero counts as one.
     pub fn breaker(mut self, failures: u32, pause: Duration) -> Self {
         self.breaker = Breaker {
             failures: failures.max(1),
-            first_pause: pause,
+            pause,
         };
         self
     }

@@ -360,12 +360,12 @@ async fn an_open_breaker_lets_one_probe_through() {
     }
     assert_eq!(client.forget().len(), 5);
 
-    for pause in [5, 10, 20, 40, 60, 60] {
+    for _ in 0..3 {
         assert_eq!(breaker(), BreakerState::Open);
         let (head, _) = read(send().await).await;
         assert_eq!(head.status(), 503);
         assert!(head.headers().contains_key("retry-after"));
-        sleep(SECOND * pause - Duration::from_millis(1)).await;
+        sleep(SECOND * 5 - Duration::from_millis(1)).await;
         assert_eq!(send().await.status(), 503);
         assert!(client.forget().is_empty());
 
@@ -380,7 +380,7 @@ async fn an_open_breaker_lets_one_probe_through() {
         assert_eq!(client.forget().len(), 1);
     }
 
-    sleep(SECOND * 60).await;
+    sleep(SECOND * 5).await;
     let healthy = layer(&upstreams).layer(Client::new(|_| ok()));
     assert_eq!(healthy.oneshot(call("eu")).await.unwrap().status(), 200);
     assert_eq!(breaker(), BreakerState::Closed);

@@ -85,17 +85,18 @@ fn act(seed: u64, upstream: usize, call: u64, now: Duration) -> Act {
     if dice % 1_000 >= quiet {
         return Act::Answer;
     }
-    match (dice >> 32) % 12 {
-        0 => Act::Refuse,
-        1 => Act::Reset,
-        2 => Act::Hang,
-        3 => Act::Slow,
-        4 | 5 => Act::Cut,
-        6 => BUSY,
-        7 => Act::Status(429, Some(("retry-after", "9"))),
-        8 => Act::Status(429, Some(("retry-after-ms", "700"))),
-        9 => Act::Status(503, Some(("retry-after", "6"))),
-        10 => Act::Status(502, None),
+    // One 429 keeps everybody away for seconds, so they are rare.
+    match (dice >> 32) % 100 {
+        0 => BUSY,
+        1 => Act::Status(429, Some(("retry-after", "9"))),
+        2 => Act::Status(429, Some(("retry-after-ms", "700"))),
+        3 => Act::Status(503, Some(("retry-after", "6"))),
+        4..20 => Act::Refuse,
+        20..36 => Act::Reset,
+        36..52 => Act::Hang,
+        52..60 => Act::Slow,
+        60..72 => Act::Cut,
+        72..86 => Act::Status(502, None),
         _ => ERROR,
     }
 }
@@ -324,8 +325,8 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn faults_stay_in_their_region_and_callers_seldom_notice() {
-    let calls = number("TOLLGATE_SIMULATED_CALLS").unwrap_or(3_000);
-    let seeds = number("TOLLGATE_SEED").map_or_else(|| vec![1, 2, 3], |seed| vec![seed]);
+    let calls = number("TOLLGATE_SIMULATED_CALLS").unwrap_or(6_000);
+    let seeds = number("TOLLGATE_SEED").map_or_else(|| vec![1, 2], |seed| vec![seed]);
     for seed in seeds {
         println!("seed {seed}, {calls} calls");
         let together = run(seed, calls, &[0, 1, 2]).await;
