@@ -179,7 +179,9 @@ async fn obliging_upstream() -> Upstream {
             .split("\"use ")
             .nth(1)
             .and_then(|rest| rest.split('"').next());
-        let used = used.and_then(|number| number.parse().ok()).unwrap_or(10);
+        let used = used
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(10_u64);
         let wants_stream = serde_json::from_slice::<Value>(&seen.body)
             .is_ok_and(|request| request["stream"] == true);
         if wants_stream {
@@ -192,7 +194,7 @@ async fn obliging_upstream() -> Upstream {
                 )))],
             )
         } else {
-            Reply::completion(used, 0)
+            Reply::completion(used - 2, 2)
         }
     })
     .await

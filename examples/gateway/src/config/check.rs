@@ -207,7 +207,11 @@ fn check_regions(config: &mut Config, environment: Environment<'_>, report: &mut
                 if !config.models.contains_key(model) {
                     report.add(&*key, "there is no such model");
                 }
-                if !is_deployment(deployment) {
+                if upstream.kind == UpstreamKind::Openai {
+                    if !is_visible(deployment) {
+                        report.add(key, "a model's name consists of visible ASCII characters");
+                    }
+                } else if !is_deployment(deployment) {
                     report.add(
                         key,
                         "a deployment's name consists of up to 64 letters, digits, `-`, `_` and `.`",

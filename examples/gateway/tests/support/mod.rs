@@ -199,17 +199,24 @@ impl Caller {
     }
 
     pub async fn chat(&self, region: &str, body: &Value) -> Answer {
+        self.send(self.chat_request(region, body)).await
+    }
+
+    pub fn chat_request(&self, region: &str, body: &Value) -> Request<Full<Bytes>> {
         let path = format!("/openai/{region}/v1/chat/completions");
-        self.post(&path, body.to_string()).await
+        self.post_request(&path, body.to_string())
     }
 
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {
-        let request = Request::post(path)
+        self.send(self.post_request(path, body)).await
+    }
+
+    fn post_request(&self, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+        Request::post(path)
             .header(AUTHORIZATION, format!("Bearer {}", self.key))
             .header("content-type", "application/json")
             .body(Full::new(body.into()))
-            .unwrap();
-        self.send(request).await
+            .unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

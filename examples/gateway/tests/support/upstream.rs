@@ -145,6 +145,11 @@ impl Upstream {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
+    /// How many of those there are.
+    pub fn seen_so_far(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     /// The connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)

@@ -1,0 +1,293 @@
+//! A call stays in its region, whatever happens there.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway::Gateway;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use support::{
+    Caller, KEY, ask, ask_streamed, start_config,
+    upstream::{EVENTS, Reply, Upstream},
+};
+use tokio::time::sleep;
+
+/// Two upstreams in eu, of which the second takes over, and one in us.
+async fn gateway(first: &str, second: &str, us: &str) -> Gateway {
+    start_config(&format!(
+        r#"
+listen = "127.0.0.1:0"
+token_counts = "estimate"
+[[workspaces]]
+name = "acme"
+api_keys = ["{KEY}"]
+[models.gpt-4o]
+[[regions.eu.upstreams]]
+name = "first"
+url = "{first}"
+api_key = "key-of-first"
+deployments = {{ gpt-4o = "deployment-1" }}
+timeouts = {{ head_ms = 300 }}
+[[regions.eu.upstreams]]
+name = "second"
+kind = "azure-v1"
+url = "{second}/prefix"
+api_key = "key-of-second"
+deployments = {{ gpt-4o = "deployment-2" }}
+priority = 1
+[[regions.us.upstreams]]
+name = "third"
+kind = "openai"
+url = "{us}/v1"
+api_key = "key-of-third"
+deployments = {{ gpt-4o = "gpt-4o-2024-11-20" }}
+"#
+    ))
+    .await
+}
+
+async fn healthy() -> Upstream {
+    Upstream::start(|_| Reply::completion(8, 1)).await
+}
+
+fn failing(status: u16) -> impl Fn(&support::upstream::Seen) -> Reply + Send + Sync + 'static {
+    move |_| Reply::json(status, &json!({"error": {"message": "Sorry", "code": "x"}}))
+}
+
+/// An address where nobody listens.
+async fn nowhere() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn what_an_upstream_is_sent_is_its_own() {
+    let (first, us) = (healthy().await, healthy().await);
+    let gateway = gateway(&first.url, &nowhere().await, &us.url).await;
+    let caller = Caller::new(&gateway);
+    let request = |region: &str| {
+        Request::post(format!("/openai/{region}/v1/chat/completions"))
+            .header("authorization", format!("Bearer {KEY}"))
+            .header("content-type", "application/json")
+            .header("api-key", "sk-callers")
+            .header("cookie", "session=1")
+            .header("x-forwarded-for", "192.0.2.1")
+            .header("openai-organization", "org")
+            .header("x-stainless-lang", "js")
+            .header("user-agent", "a-client/1")
+            .body(Full::new(Bytes::from(ask("Hello").to_string())))
+            .unwrap()
+    };
+    let answer = caller.send(request("eu")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let [seen] = &first.seen()[..] else {
+        panic!("not one request")
+    };
+    assert_eq!(
+        seen.target,
+        "/openai/deployments/deployment-1/chat/completions?api-version=2024-10-21"
+    );
+    assert_eq!(seen.headers["api-key"], "key-of-first");
+    assert_eq!(seen.headers["accept-encoding"], "identity");
+    assert_eq!(seen.headers["user-agent"], "a-client/1");
+    assert_eq!(
+        seen.headers["x-ms-client-request-id"],
+        answer.header("x-request-id").unwrap()
+    );
+    assert_eq!(seen.body, ask("Hello").to_string());
+    for name in [
+        "authorization",
+        "cookie",
+        "x-forwarded-for",
+        "openai-organization",
+    ] {
+        assert!(!seen.headers.contains_key(name), "{name}");
+    }
+    assert!(
+        seen.headers
+            .keys()
+            .all(|name| !name.as_str().starts_with("x-stainless"))
+    );
+
+    let answer = caller.send(request("us")).await;
+    assert_eq!(answer.header("x-tollgate-upstream"), Some("third"));
+    let [seen] = &us.seen()[..] else {
+        panic!("not one request")
+    };
+    assert_eq!(seen.target, "/v1/chat/completions");
+    assert_eq!(seen.headers["authorization"], "Bearer key-of-third");
+    assert!(!seen.headers.contains_key("api-key"));
+    assert_eq!(seen.json()["model"], "gpt-4o-2024-11-20");
+}
+
+#[tokio::test]
+async fn what_fails_before_its_answer_moves_within_the_region() {
+    let error_first: fn() -> Reply = || Reply::events(&[json!({"error": {"message": "no"}})]);
+    let silent = || {
+        let (sender, reply) = Reply::open();
+        // Keeps the answer open, and says nothing.
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(60)).await;
+            drop(sender);
+        });
+        reply
+    };
+    for fault in [404, 408, 429, 500, 502, 503] {
+        let (first, second) = (Upstream::start(failing(fault)).await, healthy().await);
+        assert_moves(&first.url, second, &fault.to_string(), false).await;
+    }
+    let stream = || async {
+        Upstream::start(|_| {
+            let chunk = support::upstream::chunk("Hello", Some("stop"));
+            let text = format!("data: {chunk}\n\ndata: [DONE]\n\n");
+            Reply::new(200, EVENTS, vec![Some(text.into())])
+        })
+        .await
+    };
+    let first = Upstream::start(move |_| error_first()).await;
+    assert_moves(&first.url, stream().await, "an error as first event", true).await;
+    let first = Upstream::start(move |_| silent()).await;
+    assert_moves(&first.url, stream().await, "silence", true).await;
+    assert_moves(&nowhere().await, healthy().await, "no connection", false).await;
+}
+
+async fn assert_moves(first: &str, second: Upstream, what: &str, stream: bool) {
+    let us = healthy().await;
+    let gateway = gateway(first, &second.url, &us.url).await;
+    let request = if stream {
+        ask_streamed("Hello")
+    } else {
+        ask("Hello")
+    };
+    let answer = Caller::new(&gateway).chat("eu", &request).await;
+    assert_eq!(answer.status, 200, "{what}: {answer:?}");
+    assert_eq!(
+        answer.header("x-tollgate-upstream"),
+        Some("second"),
+        "{what}"
+    );
+    let [seen] = &second.seen()[..] else {
+        panic!("{what}: not one request")
+    };
+    assert_eq!(seen.target, "/prefix/openai/v1/chat/completions");
+    assert_eq!(seen.headers["api-key"], "key-of-second");
+    assert_eq!(seen.json()["model"], "deployment-2");
+    assert_eq!(
+        answer.header("x-ratelimit-remaining-requests"),
+        Some("499"),
+        "{what}"
+    );
+    assert!(us.seen().is_empty(), "{what}");
+}
+
+#[tokio::test]
+async fn a_region_that_is_down_is_down() {
+    let us = healthy().await;
+    let broken = Upstream::start(failing(500)).await;
+    for (first, second) in [
+        (nowhere().await, nowhere().await),
+        (broken.url.clone(), broken.url.clone() + "/other"),
+    ] {
+        let gateway = gateway(&first, &second, &us.url).await;
+        let caller = Caller::new(&gateway);
+        for attempt in 0..30 {
+            let answer = caller.chat("eu", &ask("Hello")).await;
+            assert!(
+                [500, 502, 503].contains(&answer.status.as_u16()),
+                "{answer:?}"
+            );
+            answer.assert_envelope();
+            assert_eq!(answer.header("x-tollgate-region"), Some("eu"));
+            assert!(us.seen().is_empty(), "attempt {attempt} reached us");
+            assert_eq!(us.connections(), 0);
+        }
+        // Breakers are open by now: callers are told when to come back.
+        let answer = caller.chat("eu", &ask("Hello")).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.headers.contains_key("retry-after"));
+        // The other region has not noticed.
+        assert_eq!(caller.chat("us", &ask("Hello")).await.status, 200);
+        us.seen();
+
+        let admin = Caller::at(gateway.admin_address().unwrap());
+        let report = admin.get("/admin/upstreams").await.json();
+        let state = |name: &str| -> Value {
+            let deployments = report["deployments"].as_array().unwrap();
+            deployments
+                .iter()
+                .find(|of| of["upstream"] == name)
+                .unwrap()
+                .clone()
+        };
+        assert_eq!(state("first")["breaker"], "open", "{report}");
+        assert_eq!(state("third")["failures"], 0, "{report}");
+        let text = admin.get("/metrics").await;
+        for line in [
+            "tollgate_region_cross_dispatches_total{region=\"eu\"} 0",
+            "tollgate_upstream_breaker_open{region=\"eu\",upstream=\"first\",model=\"gpt-4o\"} 1",
+        ] {
+            assert!(text.text().contains(line), "{line}");
+        }
+        for secret in ["key-of", "127.0.0.1", "deployment-2"] {
+            assert!(!text.text().contains(secret) && !report.to_string().contains(secret));
+        }
+        drop(caller);
+        gateway.stop().await;
+        while us.connections() > 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_the_path_chooses_a_region() {
+    let (first, us) = (healthy().await, healthy().await);
+    let gateway = gateway(&first.url, &nowhere().await, &us.url).await;
+    let caller = Caller::new(&gateway);
+    let body = ask("Hello").to_string();
+    for (name, value) in [
+        ("x-tollgate-region", "us"),
+        ("x-tollgate-upstream", "third"),
+        ("x-region", "us"),
+        ("host", "us.example.com"),
+        ("forwarded", "host=us"),
+        ("x-forwarded-host", "us"),
+        ("x-forwarded-prefix", "/openai/us"),
+        ("x-original-url", "/openai/us/v1/chat/completions"),
+        ("x-http-method-override", "GET"),
+    ] {
+        let request = Request::post("/openai/eu/v1/chat/completions?region=us&api-version=us")
+            .header("authorization", format!("Bearer {KEY}"))
+            .header("content-type", "application/json")
+            .header(name, value)
+            .body(Full::new(Bytes::from(body.clone())))
+            .unwrap();
+        let answer = caller.send(request).await;
+        assert_eq!(
+            answer.header("x-tollgate-upstream"),
+            Some("first"),
+            "{name}"
+        );
+    }
+    for member in ["region", "base_url", "api_base", "upstream", "deployment"] {
+        let mut request = ask("Hello");
+        request[member] = json!("us");
+        let answer = caller.chat("eu", &request).await;
+        answer.assert_refusal(400, Some("unknown_parameter"));
+    }
+    for path in [
+        "/openai/us/../eu/v1/chat/completions",
+        "/openai/eu/%2e%2e/us/v1/chat/completions",
+    ] {
+        caller
+            .post(path, body.clone())
+            .await
+            .assert_refusal(404, None);
+    }
+    assert!(us.seen().is_empty());
+    assert_eq!(us.connections(), 0);
+}
