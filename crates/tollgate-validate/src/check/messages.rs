@@ -168,9 +168,10 @@ impl<'j> Check<'j, '_> {
             (_, Content::Parts { count: 0 }) => Some(errors::empty_array(&path)),
             _ => None,
         };
-        match refused {
-            Some(rejection) => self.refuse(|| rejection),
-            None => self.role_and_parts(message, role, &said.parts),
+        if let Some(rejection) = refused {
+            self.refuse(|| rejection);
+        } else if let Content::Parts { .. } = said.content {
+            self.role_and_parts(message, role, &said.parts);
         }
     }
 
