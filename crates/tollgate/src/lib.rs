@@ -23,10 +23,12 @@
 //! };
 //! use tower::{Service, ServiceBuilder, ServiceExt};
 //!
+//! const MINUTE: Quota =
+//!     Quota::per_minute(NonZeroU64::new(60).unwrap(), NonZeroU64::new(20_000).unwrap());
+//!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let models = Models::builder().model(Model::new("house-7b")).build()?;
-//! let quota = Quota::per_minute(NonZeroU64::new(60).unwrap(), NonZeroU64::new(20_000).unwrap());
 //!
 //! let mut service = ServiceBuilder::new()
 //!     .map_request(|mut request: Request<Full<Bytes>>| {
@@ -36,7 +38,7 @@
 //!     })
 //!     .layer(ValidateLayer::default())
 //!     .layer(ModelsLayer::new(models))
-//!     .layer(BudgetLayer::new(MemoryStore::new(), Limits::new(quota)))
+//!     .layer(BudgetLayer::new(MemoryStore::new(), Limits::new(MINUTE)))
 //!     .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
 //!         // Your model.
 //!         Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("{}")))

@@ -15,8 +15,8 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tollgate::{
-    BudgetLayer, ChatRequest, Limits, MemoryStore, Model, Models, ModelsLayer, Policy, Quota,
-    Usage, UsageSlot, ValidateLayer, Workspace,
+    BudgetLayer, ChatRequest, Limits, MemoryStore, Model, Models, ModelsLayer, Quota, Usage,
+    UsageSlot, ValidateLayer, Workspace,
 };
 use tower::ServiceBuilder;
 
@@ -41,6 +41,12 @@ fn app() -> Result<Router, Box<dyn Error>> {
         .with_state(state))
 }
 
+const MINUTE: Quota = Quota::per_minute(
+    NonZeroU64::new(60).unwrap(),
+    NonZeroU64::new(20_000).unwrap(),
+);
+const MINUTE_OF_BOB: Quota = Quota::requests_per_minute(NonZeroU64::new(2).unwrap());
+
 /// What is new: these routes see only valid requests, for models that exist, within a budget.
 fn gate(routes: Router<Arc<Service>>) -> Result<Router<Arc<Service>>, Box<dyn Error>> {
     let models = Models::builder()
@@ -52,17 +58,10 @@ fn gate(routes: Router<Arc<Service>>) -> Result<Router<Arc<Service>>, Box<dyn Er
         // What people's programs ask for anyway.
         .alias("gpt-4o-mini", "house-7b")
         .build()?;
-    let per_minute = |requests, tokens| {
-        let [requests, tokens] = [requests, tokens].map(NonZeroU64::new);
-        requests
-            .zip(tokens)
-            .map(|(r, t)| Quota::per_minute(r, t))
-            .ok_or("a quota of nothing")
-    };
-    let limits = Limits::new(per_minute(60, 20_000)?).workspace("bob", per_minute(2, 20_000)?);
+    let limits = Limits::new(MINUTE).workspace("bob", MINUTE_OF_BOB);
     Ok(routes.layer(
         ServiceBuilder::new()
-            .layer(ValidateLayer::new(Policy::compatible()))
+            .layer(ValidateLayer::default())
             .layer(ModelsLayer::new(models))
             .layer(BudgetLayer::new(MemoryStore::new(), limits)),
     ))
@@ -100,15 +99,15 @@ async fn chat(
     let question = last
         .and_then(|last| last["content"].as_str())
         .unwrap_or("nothing");
-    // A word is a token to this model.
-    let cap = request.output_cap().map_or(1_024, |cap| cap.tokens);
     let answer = format!("You said: {question}");
-    let words: Vec<_> = answer.split_whitespace().take(cap as usize).collect();
 
-    let took = Usage::new(
-        question.split_whitespace().count() as u64,
-        words.len() as u64,
-    );
+    // To this model a word is a token.
+    let cap = request
+        .output_cap()
+        .map_or(usize::MAX, |cap| cap.tokens as usize);
+    let words: Vec<_> = answer.split_whitespace().take(cap).collect();
+    let prompt_tokens = question.split_whitespace().count() as u64;
+    let took = Usage::new(prompt_tokens, words.len() as u64);
     usage.record(took);
     Json(json!({
         "id": "chatcmpl-1",

@@ -47,6 +47,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+const MINUTE: Quota = Quota::tokens_per_minute(NonZeroU64::new(500).unwrap());
+
 /// What async-openai sends its requests through, in place of reqwest's client alone.
 fn budgeted() -> Result<
     impl Service<
@@ -63,8 +65,7 @@ fn budgeted() -> Result<
     let models = Models::builder()
         .model(known("gpt-4o-mini").ok_or("unknown")?)
         .build()?;
-    let tokens = NonZeroU64::new(500).ok_or("zero")?;
-    let limits = Limits::new(Quota::tokens_per_minute(tokens));
+    let limits = Limits::new(MINUTE);
 
     let http = reqwest::Client::new();
     let stack = ServiceBuilder::new()

@@ -54,17 +54,17 @@ fn region_of_workspace(head: &Parts) -> Option<Region> {
     }
 }
 
+const MINUTE: Quota = Quota::per_minute(
+    NonZeroU64::new(5).unwrap(),
+    NonZeroU64::new(20_000).unwrap(),
+);
+
 /// What a method calls. Each layer finds its facts where the method has put them.
 fn stack(azure: String, azure_key: String) -> Result<Stack, Box<dyn Error>> {
     let models = Models::builder()
         .model(known("gpt-4o").ok_or("not known")?)
         .alias("best", "gpt-4o")
         .build()?;
-    let [requests, tokens] = [5, 20_000].map(NonZeroU64::new);
-    let quota = requests
-        .zip(tokens)
-        .map(|(requests, tokens)| Quota::per_minute(requests, tokens));
-    let limits = Limits::new(quota.ok_or("a quota of nothing")?);
     let eu = Region::new("eu").ok_or("not a name")?;
     let sweden =
         Upstream::azure("sweden", eu.clone(), azure, azure_key).deployment("gpt-4o", "gpt-4o-eu");
@@ -77,7 +77,7 @@ fn stack(azure: String, azure_key: String) -> Result<Stack, Box<dyn Error>> {
         })
         .map_err(Into::into)
         .layer(ModelsLayer::new(models))
-        .layer(BudgetLayer::new(MemoryStore::new(), limits))
+        .layer(BudgetLayer::new(MemoryStore::new(), Limits::new(MINUTE)))
         .layer(UpstreamLayer::new(upstreams).classify(HyperUtil::default()))
         .layer(SseLayer::new())
         .service(client);

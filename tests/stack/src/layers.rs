@@ -19,6 +19,11 @@ use crate::TestUpstream;
 /// The caller's key, that of workspace `acme`.
 pub const KEY: &str = "sk-acme-0123456789abcdef";
 
+const MINUTE: Quota = Quota::per_minute(
+    NonZeroU64::new(5).unwrap(),
+    NonZeroU64::new(50_000).unwrap(),
+);
+
 /// One of each layer, ready to be stacked in any order and any host.
 #[derive(Clone, Debug)]
 pub struct Layers {
@@ -55,8 +60,7 @@ impl Layers {
             .alias("best", "gpt-4o")
             .build()
             .unwrap();
-        let [requests, tokens] = [5, 50_000].map(|n| NonZeroU64::new(n).unwrap());
-        let limits = Limits::new(Quota::per_minute(requests, tokens));
+        let limits = Limits::new(MINUTE);
         let url = format!("http://{address}");
         let sweden = Upstream::azure("sweden", eu.clone(), url, "upstream-secret")
             .deployment("gpt-4o", "gpt-4o-deployment");
