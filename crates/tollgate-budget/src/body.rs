@@ -39,6 +39,11 @@ impl<R, St: Store> BudgetBody<R, St> {
             call: call.filter(OpenCall::is_open),
         }
     }
+
+    /// Whether the call's usage may still become known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.call.is_some()
+    }
 }
 
 impl<R: Default, St: Store> Default for BudgetBody<R, St> {

@@ -1,65 +1,87 @@
 //! What one call costs in the end.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use tollgate_core::{Rejection, UsageSlot};
 
-use crate::{Reservation, Store, Units, cost::Plan};
+use crate::{
+    Ending, Key, Observe, Reservation, Store, Units,
+    cost::{Output, Plan},
+    crowd::Permit,
+    outputs::Outputs,
+};
 
 /// Owns a call's reservation from the grant to the end of its answer, and settles it by what is
 /// known when that end comes. It ends once, whatever ends it.
 pub(crate) struct OpenCall<St: Store> {
-    reservation: Option<Reservation<St>>,
+    open: Option<Open<St>>,
     usage: UsageSlot,
+    reserved: Units,
     started: Units,
-    is_flat: bool,
+    output: Output,
+}
+
+struct Open<St: Store> {
+    reservation: Reservation<St>,
+    ends: Ends,
+}
+
+/// Who else takes part in a call's end.
+#[derive(Default)]
+pub(crate) struct Ends {
+    pub(crate) observer: Option<(Arc<dyn Observe>, Key<'static>)>,
+    pub(crate) learner: Option<(Arc<Outputs>, u64)>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl<St: Store> OpenCall<St> {
-    pub(crate) fn new(reservation: Reservation<St>, plan: Plan, usage: UsageSlot) -> Self {
+    pub(crate) fn new(
+        reservation: Reservation<St>,
+        reserved: Units,
+        plan: Plan,
+        usage: UsageSlot,
+        ends: Ends,
+    ) -> Self {
         Self {
-            reservation: Some(reservation),
+            open: Some(Open { reservation, ends }),
             usage,
+            reserved,
             started: plan.started,
-            is_flat: plan.is_flat,
+            output: plan.output,
         }
     }
 
     /// The inner service failed: nobody got anything.
     pub(crate) fn failed(mut self) {
-        self.settle(self.usage_or(Units::ZERO));
+        self.settle(|_| Units::ZERO);
     }
 
-    /// An answer has begun: it is over at once unless it is a success, whose body goes on.
-    ///
-    /// | answer | requests | tokens |
-    /// |---|---|---|
-    /// | 408, 504 | 1 | those of the prompt: it was sent |
-    /// | 429 and 5xx | 0 | 0: nobody read the prompt |
-    /// | other 4xx and 3xx | 1 | 0 |
+    /// An answer has begun: the call is over at once unless it is a success, whose body goes on.
     pub(crate) fn answered<R>(&mut self, response: &Response<R>) {
         // Under gRPC a refusal of an inner layer is a 200.
         let refusal = response.extensions().get::<Rejection>();
         let status = refusal.map_or(response.status(), Rejection::status);
-        let charged = match status {
-            _ if status.is_success() || status.is_informational() => return,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => self.started,
+        if status.is_success() || status.is_informational() {
+            return;
+        }
+        self.settle(|call| match status {
+            // It was sent, and may have been read.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => call.started,
             StatusCode::TOO_MANY_REQUESTS => Units::ZERO,
             _ if status.is_server_error() => Units::ZERO,
-            _ => Units::new(self.started.requests, 0),
-        };
-        self.settle(self.usage_or(charged));
+            _ => Units::new(call.started.requests, 0),
+        });
     }
 
     /// Whether the answer's body still has to tell how the call ends.
     pub(crate) fn is_open(&self) -> bool {
-        self.reservation.is_some()
+        self.open.is_some()
     }
 
     /// The answer has ended, one way or another.
     pub(crate) fn end(&mut self) {
-        if self.is_open() {
-            self.settle(self.usage_or(self.observed()));
-        }
+        self.settle(Self::observed);
     }
 
     /// Prompt and observed output: never less than the caller got.
@@ -68,26 +90,49 @@ impl<St: Store> OpenCall<St> {
             .usage
             .output_pieces()
             .max(self.usage.output_bytes() / 3);
-        let tokens = if self.is_flat {
-            self.started.tokens.max(seen)
-        } else {
-            self.started.tokens.saturating_add(seen)
+        let tokens = match self.output {
+            Output::Included => self.started.tokens.max(seen),
+            _ => self.started.tokens.saturating_add(seen),
         };
         Units::new(self.started.requests, tokens)
     }
 
-    /// The recorded usage, which must not be less than the output that was seen: some upstreams
-    /// report zero.
-    fn usage_or(&self, other: Units) -> Units {
-        self.usage.usage().map_or(other, |usage| {
-            let tokens = usage.total_tokens.max(self.usage.output_pieces());
-            Units::new(self.started.requests, tokens)
-        })
-    }
-
-    fn settle(&mut self, actual: Units) {
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settle(actual.capped());
+    /// Settles by the usage if it was recorded, otherwise by what `unknown` says.
+    fn settle(&mut self, unknown: impl FnOnce(&Self) -> Units) {
+        let Some(Open { reservation, ends }) = self.open.take() else {
+            return;
+        };
+        let Ends {
+            observer,
+            learner,
+            permit,
+        } = ends;
+        let usage = self.usage.usage();
+        let actual = match usage {
+            // Some upstreams report zero: no usage is less than the output that was seen.
+            Some(usage) => Units::new(
+                self.started.requests,
+                usage.total_tokens.max(self.usage.output_pieces()),
+            ),
+            None => unknown(self),
+        };
+        let actual = actual.capped();
+        let settled = reservation.settle(actual);
+        if let (Some((outputs, key)), Some(usage)) = (learner, usage) {
+            if let Output::Assumed { choices, .. } = self.output {
+                outputs.learn(key, usage.completion_tokens.div_ceil(choices));
+            }
+        }
+        drop(permit);
+        if let Some((observer, key)) = observer {
+            let ending = Ending {
+                reserved: self.reserved,
+                actual,
+                usage,
+                estimate: self.started.tokens,
+                settled,
+            };
+            observer.ended(&key, &ending);
         }
     }
 }

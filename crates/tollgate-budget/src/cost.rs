@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use http::Extensions;
 use tollgate_core::{ChatRequest, Cost, Fact, Model, Rejection, TokenBounds, TokenCounter};
 
-use crate::{Limit, Units};
+use crate::Units;
 
 /// What to ask the store for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +15,28 @@ pub(crate) struct Plan {
     pub(crate) second: Option<Units>,
     /// What the call has cost once its prompt was read, whatever comes after.
     pub(crate) started: Units,
-    /// Whether `started` already holds everything, outputs too.
-    pub(crate) is_flat: bool,
+    pub(crate) output: Output,
+}
+
+/// What is known of the output's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// It is in the figure that somebody stated for the whole call.
+    Included,
+    /// The caller stated a cap.
+    Stated,
+    /// This many tokens are assumed for each answer.
+    Assumed { each: u64, choices: u64 },
 }
 
 impl Plan {
-    /// The plan for a request; `limit` is the one that its tokens are measured by.
+    /// The plan for a request. `limit` is the narrowest on tokens, and `assume` says what is
+    /// reserved for the output of a call that states no cap.
     pub(crate) fn of<C: TokenCounter>(
         extensions: &Extensions,
-        limit: Limit,
+        limit: Option<NonZeroU64>,
         counter: &C,
-        default_output: u64,
+        assume: impl FnOnce() -> u64,
     ) -> Result<Self, Rejection> {
         // What somebody states goes before what can be concluded.
         if let Some(cost) = Cost::of(extensions) {
@@ -34,47 +45,43 @@ impl Plan {
                 first,
                 second: None,
                 started: first,
-                is_flat: true,
+                output: Output::Included,
             });
         }
         let chat = ChatRequest::require(extensions)?;
-        let model;
+        let spelled;
         let model = match Model::of(extensions) {
             Some(model) => model,
-            // Only with a key of the user's own; it is counted for this model, not keyed by it.
+            // Only with a key of the user's own: this one counts, and is no key.
             None => {
-                model = Model::new(chat.model());
-                &model
+                spelled = Model::new(chat.model());
+                &spelled
             }
         };
-        let limit = limit.tokens.map_or(u64::MAX, NonZeroU64::get);
-        let bounds = chat_bounds(chat, model, counter, limit);
-        let started = Units::new(1, bounds.estimate).capped();
-        let with = |prompt: u64, output: u64| Units::new(1, prompt.saturating_add(output)).capped();
-
+        let limit = limit.map_or(u64::MAX, NonZeroU64::get);
+        let prompt = prompt_bounds(chat, model, counter, limit);
+        let call = |prompt: u64, output: u64| Units::new(1, prompt.saturating_add(output)).capped();
         let choices = u64::from(chat.choices().get());
-        let plan = if let Some(cap) = chat.output_cap() {
-            let output = cap.tokens.saturating_mul(choices);
-            let (sure, guess) = (with(bounds.upper, output), with(bounds.estimate, output));
-            Self {
-                first: sure,
-                second: (guess != sure).then_some(guess),
-                started,
-                is_flat: false,
-            }
+        let (first, second, output) = if let Some(cap) = chat.output_cap() {
+            let most = cap.tokens.saturating_mul(choices);
+            let (sure, guess) = (call(prompt.upper, most), call(prompt.estimate, most));
+            (sure, (guess != sure).then_some(guess), Output::Stated)
         } else {
             let ceiling = model.max_output_tokens().map_or(u64::MAX, u64::from);
-            let output = default_output.min(ceiling).saturating_mul(choices);
             // An idle budget must admit a call that states no cap.
-            let room = limit.saturating_sub(bounds.estimate);
-            Self {
-                first: with(bounds.estimate, output.min(limit / DEFAULT_SHARE).min(room)),
-                second: None,
-                started,
-                is_flat: false,
-            }
+            let room = limit.saturating_sub(prompt.estimate);
+            let share = room.min(limit / DEFAULT_SHARE) / choices;
+            let each = assume().min(ceiling).min(share);
+            let most = each.saturating_mul(choices);
+            let output = Output::Assumed { each, choices };
+            (call(prompt.estimate, most), None, output)
         };
-        Ok(plan)
+        Ok(Self {
+            first,
+            second,
+            started: call(prompt.estimate, 0),
+            output,
+        })
     }
 }
 
@@ -82,14 +89,14 @@ impl Plan {
 ///
 /// Where limits are wide, prompts are not worth counting: reserving a few tokens too many until
 /// the call ends does no harm. Where limits are narrow, few calls fit, and few are counted.
-fn chat_bounds<C: TokenCounter>(
+fn prompt_bounds<C: TokenCounter>(
     chat: &ChatRequest,
     model: &Model,
     counter: &C,
     limit: u64,
 ) -> TokenBounds {
     let bounds = counter.bounds(chat, model);
-    if bounds.upper - bounds.lower <= limit / LOOSE_SHARE {
+    if bounds.upper.saturating_sub(bounds.lower) <= limit / LOOSE_SHARE {
         return bounds;
     }
     // Another layer may have counted already; its count is kept only if it is closer than bounds.

@@ -3,21 +3,20 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tollgate_core::{
-    Dialect, Fact, Model, Rejection, RejectionKind, Render, Stamps, TokenCounter, UsageSlot,
-};
+use tollgate_core::{Dialect, Render, Stamps, TokenCounter, UsageSlot};
 use tower_service::Service;
 
 use crate::{
-    BudgetBody, Charge, Decision, Denial, FindKey, Quota, Reservation, Span, Standings, Store,
-    Units, WindowSpec, call::OpenCall, cost::Plan, headers, layer::Rules,
+    BudgetBody, Decision, Departure, FindKey, Standings, Store,
+    call::OpenCall,
+    headers,
+    rules::{Asked, Rules},
 };
 
 pin_project! {
@@ -27,17 +26,16 @@ pin_project! {
     ///
     /// Nothing is charged before the first poll. Dropped while the store decides, it leaves no
     /// charge; dropped later, the call is settled as one whose caller left.
-    pub struct BudgetFuture<S, B, St, C, K, R>
+    pub struct BudgetFuture<S, B, St, C, K, R, D>
     where
         S: Service<Request<B>>,
         St: Store,
     {
         #[pin]
         state: State<S::Future, St::Reserve, St>,
-        // What is needed until the inner service is called.
-        waiting: Option<Waiting<S, B>>,
-        rules: Option<Arc<Rules<St, C, K>>>,
-        render: Option<R>,
+        // Until the inner service is called or the call refused.
+        waiting: Option<Waiting<S, B, Arc<Rules<St, C, K>>, R>>,
+        departure: D,
     }
 }
 
@@ -48,47 +46,42 @@ pin_project! {
         Reserving {
             #[pin]
             reserve: Reserve,
-            asked: Asked,
+            asked: Option<Asked>,
         },
         Calling {
             #[pin]
             future: F,
+            stamps: Option<Stamps>,
+            standings: Option<Standings>,
             call: Option<OpenCall<St>>,
-            passed: Option<(Stamps, Standings)>,
         },
     }
 }
 
-struct Waiting<S, B> {
+struct Waiting<S, B, Rules, R> {
     inner: S,
     head: Parts,
     body: B,
     stamps: Stamps,
+    rules: Rules,
+    render: R,
 }
 
-/// What the store has been asked.
-#[derive(Clone, Copy)]
-struct Asked {
-    plan: Plan,
-    cost: Units,
-    quota: Quota,
-}
-
-impl<S, B, St, C, K, R> BudgetFuture<S, B, St, C, K, R>
+impl<S, B, St, C, K, R, D> BudgetFuture<S, B, St, C, K, R, D>
 where
     S: Service<Request<B>>,
     St: Store,
 {
-    pub(crate) fn pass(future: S::Future) -> Self {
+    pub(crate) fn pass(future: S::Future, departure: D) -> Self {
         Self {
             state: State::Calling {
                 future,
+                stamps: None,
+                standings: None,
                 call: None,
-                passed: None,
             },
             waiting: None,
-            rules: None,
-            render: None,
+            departure,
         }
     }
 
@@ -97,6 +90,7 @@ where
         request: Request<B>,
         rules: Arc<Rules<St, C, K>>,
         render: R,
+        departure: D,
     ) -> Self {
         let (mut head, body) = request.into_parts();
         let stamps = Stamps::open(&mut head.extensions);
@@ -107,173 +101,130 @@ where
                 head,
                 body,
                 stamps,
+                rules,
+                render,
             }),
-            rules: Some(rules),
-            render: Some(render),
+            departure,
         }
     }
 }
 
-impl<S, B, St, C, K, R, ResB> Future for BudgetFuture<S, B, St, C, K, R>
+impl<S, B, St, C, K, R, D, ResB> Future for BudgetFuture<S, B, St, C, K, R, D>
 where
     S: Service<Request<B>, Response = Response<ResB>>,
     St: Store,
     C: TokenCounter,
     K: FindKey,
     R: Render,
+    D: Departure<BudgetBody<ResB, St>>,
     ResB: Body<Data = Bytes>,
 {
-    type Output = Result<Response<BudgetBody<ResB, St>>, S::Error>;
+    type Output = Result<Response<D::Body>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let refusal = match this.state.as_mut().project() {
+            let verdict = match this.state.as_mut().project() {
                 StateProj::New => {
-                    let rules = this.rules.as_ref().expect(POLLED_AGAIN);
-                    let head = &this.waiting.as_ref().expect(POLLED_AGAIN).head;
-                    match rules.begin(head) {
-                        Ok((reserve, asked)) => {
-                            this.state.set(State::Reserving { reserve, asked });
-                            continue;
-                        }
-                        Err(refusal) => refusal,
-                    }
+                    let waiting = this.waiting.as_ref().expect(POLLED_AGAIN);
+                    waiting.rules.begin(&waiting.head)
                 }
                 StateProj::Reserving { reserve, asked } => {
                     let decision = ready!(reserve.poll(cx));
-                    let asked = *asked;
-                    let rules = this.rules.as_ref().expect(POLLED_AGAIN);
+                    let waiting = this.waiting.as_mut().expect(POLLED_AGAIN);
+                    let asked = asked.take().expect(POLLED_AGAIN);
                     match decision {
                         Ok(Decision::Granted { held, standings }) => {
-                            let guard =
-                                Reservation::new(rules.store.clone(), held, asked.plan.started);
-                            let usage = UsageSlot::new();
-                            let call = OpenCall::new(guard, asked.plan, usage.clone());
-                            let mut waiting = this.waiting.take().expect(POLLED_AGAIN);
-                            waiting.head.extensions.insert(usage);
-                            let request = Request::from_parts(waiting.head, waiting.body);
-                            this.state.set(State::Calling {
-                                future: waiting.inner.call(request),
-                                call: Some(call),
-                                passed: Some((waiting.stamps, standings)),
-                            });
+                            let standings = waiting.rules.printed(standings);
+                            let call = waiting.rules.open(&mut waiting.head, held, asked);
+                            let waiting = this.waiting.take().expect(POLLED_AGAIN);
+                            this.state.set(waiting.call(standings, Some(call)));
                             continue;
                         }
                         Ok(Decision::Denied(denial)) => {
-                            let head = &this.waiting.as_ref().expect(POLLED_AGAIN).head;
-                            match rules.again(head, asked) {
-                                Some((reserve, asked)) => {
-                                    this.state.set(State::Reserving { reserve, asked });
-                                    continue;
-                                }
-                                None => explain(head, &denial, asked),
-                            }
+                            waiting.rules.denied(&waiting.head, &denial, asked)
                         }
-                        Err(error) => Rejection::new(RejectionKind::BudgetUnavailable)
-                            .with_detail(format!("the store of budgets failed: {error}"))
-                            .with_retry_after(Duration::from_secs(1)),
+                        Err(error) => waiting.rules.failed(&waiting.head, &error),
                     }
                 }
                 StateProj::Calling {
                     future,
+                    stamps,
+                    standings,
                     call,
-                    passed,
                 } => {
-                    let mut response = match ready!(future.poll(cx)) {
+                    let result = ready!(future.poll(cx));
+                    let mut call = call.take();
+                    let mut response = match result {
                         Ok(response) => response,
                         Err(error) => {
-                            if let Some(call) = call.take() {
+                            if let Some(call) = call {
                                 call.failed();
                             }
                             return Poll::Ready(Err(error));
                         }
                     };
-                    if let Some((stamps, standings)) = passed {
+                    if let Some(stamps) = stamps {
                         stamps.pass(response.headers_mut());
+                    }
+                    if let Some(standings) = standings {
                         headers::replace(response.headers_mut(), standings);
                     }
-                    let mut call = call.take();
                     if let Some(call) = &mut call {
                         call.answered(&response);
                     }
-                    return Poll::Ready(Ok(response.map(|body| BudgetBody::new(body, call))));
+                    return Poll::Ready(Ok(response.map(|body| {
+                        let body = BudgetBody::new(body, call);
+                        let is_open = body.is_open();
+                        this.departure.prepare(body, is_open)
+                    })));
                 }
             };
-            let waiting = this.waiting.take().expect(POLLED_AGAIN);
-            let render = this.render.as_ref().expect(POLLED_AGAIN);
-            let dialect = Dialect::of(&waiting.head.headers);
-            let response = waiting.stamps.refuse(refusal, dialect, render);
-            return Poll::Ready(Ok(response.map(BudgetBody::local)));
+            match verdict {
+                Ok(Some((reserve, asked))) => this.state.set(State::Reserving {
+                    reserve,
+                    asked: Some(asked),
+                }),
+                Ok(None) => {
+                    let mut waiting = this.waiting.take().expect(POLLED_AGAIN);
+                    // Whoever relies on it must not notice that nobody counts.
+                    waiting.head.extensions.insert(UsageSlot::new());
+                    this.state.set(waiting.call(None, None));
+                }
+                Err(refusal) => {
+                    let waiting = this.waiting.take().expect(POLLED_AGAIN);
+                    let dialect = Dialect::of(&waiting.head.headers);
+                    let response = waiting.stamps.refuse(refusal, dialect, &waiting.render);
+                    return Poll::Ready(Ok(response
+                        .map(|bytes| this.departure.prepare(BudgetBody::local(bytes), false))));
+                }
+            }
+        }
+    }
+}
+
+impl<S, B, Rules, R> Waiting<S, B, Rules, R>
+where
+    S: Service<Request<B>>,
+{
+    fn call<Reserve, St: Store>(
+        mut self,
+        standings: Option<Standings>,
+        call: Option<OpenCall<St>>,
+    ) -> State<S::Future, Reserve, St> {
+        let request = Request::from_parts(self.head, self.body);
+        State::Calling {
+            future: self.inner.call(request),
+            stamps: Some(self.stamps),
+            standings,
+            call,
         }
     }
 }
 
 const POLLED_AGAIN: &str = "future polled after completion";
 
-impl<St, C, K> Rules<St, C, K>
-where
-    St: Store,
-    C: TokenCounter,
-    K: FindKey,
-{
-    fn begin(&self, head: &Parts) -> Result<(St::Reserve, Asked), Rejection> {
-        let key = self.key.find(head)?;
-        let quota = self.limits.quota(&key);
-        let plan = Plan::of(
-            &head.extensions,
-            quota.minute(),
-            &self.counter,
-            DEFAULT_OUTPUT,
-        )?;
-        let asked = Asked {
-            plan,
-            cost: plan.first,
-            quota,
-        };
-        self.ask(head, asked)
-    }
-
-    /// Asks for the second figure, if there is one and it was not asked for yet.
-    fn again(&self, head: &Parts, asked: Asked) -> Option<(St::Reserve, Asked)> {
-        let cost = asked.plan.second.filter(|second| *second != asked.cost)?;
-        self.ask(head, Asked { cost, ..asked }).ok()
-    }
-
-    fn ask(&self, head: &Parts, asked: Asked) -> Result<(St::Reserve, Asked), Rejection> {
-        let key = self.key.find(head)?;
-        let windows =
-            windows(&asked.quota).map(|(span, limit)| WindowSpec::new("", key.name(), span, limit));
-        let windows = match asked.quota.second().is_none() {
-            true => &windows[..1],
-            false => &windows[..],
-        };
-        let charge = Charge::new(key.workspace(), windows, asked.cost);
-        Ok((self.store.reserve(&charge), asked))
-    }
-}
-
-fn windows(quota: &Quota) -> [(Span, crate::Limit); 2] {
-    [
-        (Span::Minute, quota.minute()),
-        (Span::Second, quota.second()),
-    ]
-}
-
-fn explain(head: &Parts, denial: &Denial, asked: Asked) -> Rejection {
-    let span = if denial.window == 0 {
-        Span::Minute
-    } else {
-        Span::Second
-    };
-    let requested = asked.cost.of(denial.dimension);
-    let model = Model::of(&head.extensions);
-    headers::refuse(denial, span, requested, model, Duration::ZERO)
-}
-
-const DEFAULT_OUTPUT: u64 = 1_024;
-
-impl<S, B, St, C, K, R> fmt::Debug for BudgetFuture<S, B, St, C, K, R>
+impl<S, B, St, C, K, R, D> fmt::Debug for BudgetFuture<S, B, St, C, K, R, D>
 where
     S: Service<Request<B>>,
     St: Store,

@@ -38,9 +38,7 @@ pub(crate) fn refuse(
         Some(_) => "Rate limit reached",
         None => "Request too large",
     });
-    if let Some(model) = model {
-        let _ = write!(message, " for {}", model.name());
-    }
+    push_model(&mut message, model);
     let initial = match dimension {
         Dimension::Requests => 'R',
         Dimension::Tokens => 'T',
@@ -79,6 +77,25 @@ pub(crate) fn refuse(
         rejection = rejection.clone().with_header(name, value);
     });
     rejection
+}
+
+/// As many calls are open as may be; when one ends is not known.
+pub(crate) fn refuse_crowd(limit: u32, model: Option<&Model>) -> Rejection {
+    let mut message = String::from("Rate limit reached");
+    push_model(&mut message, model);
+    let _ = write!(
+        message,
+        " on concurrent requests: Limit {limit}, Used {limit}, Requested 1. Please try again in 1s."
+    );
+    Rejection::new(RejectionKind::BudgetExceeded)
+        .with_message(message)
+        .with_retry_after(Duration::from_secs(1))
+}
+
+fn push_model(message: &mut String, model: Option<&Model>) {
+    if let Some(model) = model {
+        let _ = write!(message, " for {}", model.name());
+    }
 }
 
 fn each(standings: &Standings, mut put: impl FnMut(HeaderName, HeaderValue)) {

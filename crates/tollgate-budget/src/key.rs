@@ -22,6 +22,15 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// The same key, with names of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Key<'static> {
+        Key {
+            workspace: Cow::Owned(self.workspace.into_owned()),
+            name: Cow::Owned(self.name.into_owned()),
+        }
+    }
+
     /// The workspace. All windows of one workspace live together, so that they can be charged
     /// together.
     #[must_use]

@@ -129,28 +129,40 @@ mod body;
 mod call;
 mod clock;
 mod cost;
+mod crowd;
+mod drain;
 mod future;
 mod headers;
 mod key;
 mod layer;
+mod level;
 mod limits;
 mod memory;
+mod observe;
+mod outputs;
 mod quota;
 mod reservation;
+mod rules;
+mod service;
 mod store;
 mod units;
 mod window;
 
 pub use body::BudgetBody;
 pub use clock::{Clock, MonotonicClock};
+pub use drain::{Cancel, Departure, Drain, DrainTask, DrainedBody};
 pub use future::BudgetFuture;
 pub use key::{ByWorkspaceAndModel, FindKey, Key};
-pub use layer::{Budget, BudgetLayer};
+pub use layer::BudgetLayer;
+pub use level::Level;
 pub use limits::Limits;
 pub use memory::{MemoryHeld, MemoryStore};
+pub use observe::{Ending, Observe};
+pub use outputs::DefaultOutput;
 pub use quota::{Limit, Quota};
 pub use reservation::Reservation;
+pub use service::Budget;
 pub use store::{
-    Charge, Decision, Denial, Span, Standing, Standings, Store, StoreError, WindowSpec,
+    Charge, Decision, Denial, Settled, Span, Standing, Standings, Store, StoreError, WindowSpec,
 };
 pub use units::{Dimension, Units};

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Store, Units};
+use crate::{Settled, Store, Units};
 
 /// An open reservation, for code that meters without a layer.
 ///
@@ -55,14 +55,14 @@ impl<St: Store> Reservation<St> {
     }
 
     /// Settles now.
-    pub fn settle(mut self, actual: Units) {
-        self.close(actual);
+    pub fn settle(mut self, actual: Units) -> Settled {
+        // It is there until it is settled, and settling takes `self`.
+        self.close(actual).unwrap_or(Settled::Done)
     }
 
-    fn close(&mut self, actual: Units) {
-        if let Some(held) = self.held.take() {
-            self.store.settle(held, actual);
-        }
+    fn close(&mut self, actual: Units) -> Option<Settled> {
+        let held = self.held.take()?;
+        Some(self.store.settle(held, actual))
     }
 }
 

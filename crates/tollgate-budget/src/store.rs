@@ -29,7 +29,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Called from destructors: it must not block, wait or panic. A store that needs the network
     /// queues it. Less than was reserved is given back where it was charged; more is charged now,
     /// whatever the limits say.
-    fn settle(&self, held: Self::Held, actual: Units);
+    fn settle(&self, held: Self::Held, actual: Units) -> Settled;
 }
 
 /// One admission: a cost, and every window that it must fit into.
@@ -39,16 +39,13 @@ pub struct Charge<'a> {
     /// Whose windows they are. All windows of a charge belong to one workspace, so that a store
     /// can keep them in one place.
     pub workspace: &'a str,
-    /// The windows, at least one, at most [`MAX_WINDOWS`](Self::MAX_WINDOWS), no two the same.
+    /// The windows, no two the same.
     pub windows: &'a [WindowSpec<'a>],
     /// What to reserve in each of them, at most [`Units::MAX_COST`].
     pub cost: Units,
 }
 
 impl<'a> Charge<'a> {
-    /// How many windows one charge may have.
-    pub const MAX_WINDOWS: usize = 8;
-
     /// A charge of `cost`, which is [capped](Units::capped), to these windows of a workspace.
     #[must_use]
     pub fn new(workspace: &'a str, windows: &'a [WindowSpec<'a>], cost: Units) -> Self {
@@ -150,30 +147,58 @@ pub struct Denial {
     /// When the same charge would be granted by all windows, if nothing else happens. `None`:
     /// never, because it is larger than a limit.
     pub retry: Option<Duration>,
+    /// Over what time callers who were told the same `retry` had better be spread.
+    pub spread: Duration,
     /// How the limits stand.
     pub standings: Standings,
 }
 
 impl Denial {
-    /// A denial because of this window.
+    /// A denial because of this window, which will never have room until
+    /// [`retry_after`](Self::retry_after) says otherwise.
     #[must_use]
-    pub const fn new(
-        window: usize,
-        dimension: Dimension,
-        used: u64,
-        limit: u64,
-        retry: Option<Duration>,
-        standings: Standings,
-    ) -> Self {
+    pub const fn new(window: usize, dimension: Dimension, used: u64, limit: u64) -> Self {
         Self {
             window,
             dimension,
             used,
             limit,
-            retry,
-            standings,
+            retry: None,
+            spread: Duration::ZERO,
+            standings: Standings {
+                requests: None,
+                tokens: None,
+            },
         }
     }
+
+    /// Sets when the same charge would be granted, and over what time to spread callers.
+    #[must_use]
+    pub const fn retry_after(mut self, wait: Duration, spread: Duration) -> Self {
+        self.retry = Some(wait);
+        self.spread = spread;
+        self
+    }
+
+    /// Sets how the limits stand.
+    #[must_use]
+    pub const fn standings(mut self, standings: Standings) -> Self {
+        self.standings = standings;
+        self
+    }
+}
+
+/// What has become of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Settled {
+    /// It was made.
+    Done,
+    /// The charge had left a window before, so that there was nothing to give back to. What was
+    /// used beyond the reservation is charged all the same.
+    Expired,
+    /// It will be made.
+    Queued,
 }
 
 /// How the limits of each dimension stand: of several windows the one that is fullest.

@@ -37,14 +37,15 @@ impl Shape {
         now / self.slot
     }
 
-    /// The slot from which on a charge in `slot` no longer counts.
-    fn end_of(self, slot: u64) -> u64 {
-        slot.saturating_add(u64::from(self.slots)).saturating_add(1)
+    /// Whether a charge in `slot` still counts in the slot `current`.
+    fn reaches(self, slot: u64, current: u64) -> bool {
+        current.saturating_sub(slot) <= u64::from(self.slots)
     }
 
-    fn until_end_of(self, slot: u64, now: u64) -> u64 {
-        let end = self.end_of(slot).saturating_mul(self.slot.get());
-        end.saturating_sub(now)
+    /// Nanoseconds until the first slot that a charge in `slot` does not reach.
+    fn until_past(self, slot: u64, now: u64) -> u64 {
+        let end = slot.saturating_add(u64::from(self.slots)).saturating_add(1);
+        end.saturating_mul(self.slot.get()).saturating_sub(now)
     }
 }
 
@@ -107,14 +108,14 @@ impl Window {
     pub(crate) fn advance(&mut self, shape: Shape, now: u64) -> u64 {
         let mut current = shape.slot_at(now);
         if let Some(newest) = self.slots.back().map(|slot| slot.at) {
-            if newest > shape.end_of(current) {
-                self.reset();
-            } else {
+            if newest.saturating_sub(current) <= u64::from(shape.slots).saturating_add(1) {
                 current = current.max(newest);
+            } else {
+                self.reset();
             }
         }
         while let Some(oldest) = self.slots.front() {
-            if shape.end_of(oldest.at) > current {
+            if shape.reaches(oldest.at, current) {
                 break;
             }
             self.used = self.used.saturating_sub(oldest.units);
@@ -164,7 +165,7 @@ impl Window {
         for slot in &self.slots {
             used = used.saturating_sub(slot.units.of(dimension));
             if used <= room {
-                return shape.until_end_of(slot.at, now);
+                return shape.until_past(slot.at, now);
             }
         }
         0
@@ -180,7 +181,7 @@ impl Window {
     }
 
     /// Replaces a charge by what was really used: less is given back to the slot of origin, more
-    /// is charged to the current slot.
+    /// is charged to the current slot. Says whether there was still something to give back to.
     ///
     /// `current` is asked only for the latter, so that the usual settlement reads no clock; it
     /// must [advance](Self::advance) the window.
@@ -190,22 +191,29 @@ impl Window {
         cost: Units,
         actual: Units,
         current: impl FnOnce(&mut Self) -> u64,
-    ) {
+    ) -> bool {
         let unused = cost.saturating_sub(actual);
-        if unused != Units::ZERO && origin.generation == self.generation {
-            let found = self
-                .slots
-                .binary_search_by_key(&origin.slot, |slot| slot.at);
-            if let Some(slot) = found.ok().and_then(|at| self.slots.get_mut(at)) {
-                slot.units = slot.units.saturating_sub(unused);
-                self.used = self.used.saturating_sub(unused);
-            }
-        }
+        let is_live = self.give_back(origin, unused);
         let debt = actual.saturating_sub(cost);
         if debt != Units::ZERO {
             let current = current(self);
             self.add(current, debt);
         }
+        is_live
+    }
+
+    fn give_back(&mut self, origin: Origin, unused: Units) -> bool {
+        if origin.generation != self.generation {
+            return false;
+        }
+        let at = |slot: &Slot| slot.at;
+        let found = self.slots.binary_search_by_key(&origin.slot, at).ok();
+        let Some(slot) = found.and_then(|at| self.slots.get_mut(at)) else {
+            return false;
+        };
+        slot.units = slot.units.saturating_sub(unused);
+        self.used = self.used.saturating_sub(unused);
+        true
     }
 
     fn add(&mut self, current: u64, units: Units) {
@@ -246,7 +254,7 @@ impl Window {
     pub(crate) fn until_unused(&self, shape: Shape, now: u64, dimension: Dimension) -> u64 {
         let used = |slot: &&Slot| slot.units.of(dimension) > 0;
         let newest = self.slots.iter().rev().find(used);
-        newest.map_or(0, |slot| shape.until_end_of(slot.at, now))
+        newest.map_or(0, |slot| shape.until_past(slot.at, now))
     }
 }
 

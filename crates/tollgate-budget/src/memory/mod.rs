@@ -16,8 +16,8 @@ use std::{
 
 use self::shard::{Name, Place, Shard};
 use crate::{
-    Charge, Clock, Decision, Denial, Dimension, MonotonicClock, Span, Standing, Standings, Store,
-    StoreError, Units, WindowSpec,
+    Charge, Clock, Decision, Denial, Dimension, MonotonicClock, Settled, Span, Standing, Standings,
+    Store, StoreError, Units, WindowSpec,
     window::{Caps, Full, Shape},
 };
 
@@ -137,11 +137,8 @@ impl MemoryStore {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn decide(&self, charge: &Charge<'_>) -> Result<Decision<MemoryHeld>, StoreError> {
+    fn decide(&self, charge: &Charge<'_>) -> Decision<MemoryHeld> {
         let windows = charge.windows;
-        if windows.is_empty() || windows.len() > Charge::MAX_WINDOWS {
-            return Err(StoreError::new("a charge has 1 to 8 windows"));
-        }
         let mut hasher = self.0.random.build_hasher();
         hasher.write(charge.workspace.as_bytes());
         let home = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
@@ -153,14 +150,15 @@ impl MemoryStore {
             self.0.keys.fetch_sub(evicted, Ordering::Relaxed);
         }
 
-        let mut found = [Found::Absent(0); Charge::MAX_WINDOWS];
+        let mut found = Few::of(windows.len(), Found::Absent(0));
+        let found = found.as_mut();
         let mut worst: Option<(usize, Full)> = None;
-        for (at, window) in windows.iter().enumerate() {
+        for (at, (found, window)) in found.iter_mut().zip(windows).enumerate() {
             let name = Name::new(charge.workspace, window);
             let hash = name.hash(hasher.clone());
-            found[at] = self.find(&shard, &name, hash);
+            *found = self.find(&shard, &name, hash);
             let shape = self.shape(window.span);
-            let full = shard.check(found[at].index(), shape, now, charge.cost, caps(window));
+            let full = shard.check(found.index(), shape, now, charge.cost, caps(window));
             if let Err(full) = full {
                 if worst.is_none_or(|(_, other)| full.is_worse_than(&other)) {
                     worst = Some((at, full));
@@ -171,19 +169,22 @@ impl MemoryStore {
         if let Some((window, full)) = worst {
             let indices = windows.iter().zip(found.iter().map(|found| found.index()));
             let standings = self.standings(&shard, indices, now);
-            return Ok(Decision::Denied(Denial::new(
-                window,
-                full.dimension,
-                full.used,
-                full.limit,
-                full.retry.map(Duration::from_nanos),
-                standings,
-            )));
+            let Full {
+                dimension,
+                used,
+                limit,
+                retry,
+            } = full;
+            let denial = Denial::new(window, dimension, used, limit).standings(standings);
+            return Decision::Denied(match retry {
+                Some(wait) => denial.retry_after(Duration::from_nanos(wait), self.0.settings.slot),
+                None => denial,
+            });
         }
 
-        let mut places = [Place::default(); Charge::MAX_WINDOWS];
-        for (at, window) in windows.iter().enumerate() {
-            let index = match found[at] {
+        let mut places = Few::of(windows.len(), Place::default());
+        for ((place, found), window) in places.as_mut().iter_mut().zip(found).zip(windows) {
+            let index = match *found {
                 Found::Known(index) => index,
                 Found::Absent(hash) => {
                     self.0.keys.fetch_add(1, Ordering::Relaxed);
@@ -197,17 +198,16 @@ impl MemoryStore {
                     })
                 }
             };
-            places[at] = shard.charge(index, self.shape(window.span), now, charge.cost);
+            *place = shard.charge(index, self.shape(window.span), now, charge.cost);
         }
-        let indices = places.iter().map(|place| Some(place.index));
+        let indices = places.as_ref().iter().map(|place| Some(place.index));
         let standings = self.standings(&shard, windows.iter().zip(indices), now);
         let held = MemoryHeld {
             home,
             places,
-            len: windows.len(),
             cost: charge.cost,
         };
-        Ok(Decision::Granted { held, standings })
+        Decision::Granted { held, standings }
     }
 
     fn find(&self, shard: &Shard, name: &Name<'_>, hash: u64) -> Found {
@@ -254,17 +254,20 @@ impl Store for MemoryStore {
     type Reserve = Ready<Result<Decision<MemoryHeld>, StoreError>>;
 
     fn reserve(&self, charge: &Charge<'_>) -> Self::Reserve {
-        ready(self.decide(charge))
+        ready(Ok(self.decide(charge)))
     }
 
-    fn settle(&self, held: MemoryHeld, actual: Units) {
+    fn settle(&self, held: MemoryHeld, actual: Units) -> Settled {
+        let mut settled = Settled::Done;
         let mut shard = self.shard(held.home);
-        for place in held.places.iter().take(held.len) {
+        for place in held.places.as_ref() {
             // The clock is read only for debt, which the usual call does not leave.
-            shard.settle(*place, held.cost, actual.capped(), |span| {
-                (self.shape(span), self.now())
-            });
+            let time = |span| (self.shape(span), self.now());
+            if !shard.settle(*place, held.cost, actual.capped(), time) {
+                settled = Settled::Expired;
+            }
         }
+        settled
     }
 }
 
@@ -286,9 +289,39 @@ impl fmt::Debug for MemoryStore {
 #[derive(Debug)]
 pub struct MemoryHeld {
     home: usize,
-    places: [Place; Charge::MAX_WINDOWS],
-    len: usize,
+    places: Few<Place>,
     cost: Units,
+}
+
+/// One value for each window of a charge, in place as long as they are few.
+#[derive(Debug)]
+enum Few<T> {
+    InPlace([T; 2], usize),
+    Apart(Box<[T]>),
+}
+
+impl<T: Copy> Few<T> {
+    fn of(len: usize, value: T) -> Self {
+        if len <= 2 {
+            Self::InPlace([value; 2], len)
+        } else {
+            Self::Apart(vec![value; len].into())
+        }
+    }
+
+    fn as_ref(&self) -> &[T] {
+        match self {
+            Self::InPlace(values, len) => &values[..*len],
+            Self::Apart(values) => values,
+        }
+    }
+
+    fn as_mut(&mut self) -> &mut [T] {
+        match self {
+            Self::InPlace(values, len) => &mut values[..*len],
+            Self::Apart(values) => values,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

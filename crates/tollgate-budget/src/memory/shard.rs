@@ -124,14 +124,14 @@ impl Shard {
         cost: Units,
         actual: Units,
         time: impl FnOnce(Span) -> (Shape, u64),
-    ) {
+    ) -> bool {
         let entry = self.entry_mut(place.index);
         entry.open = entry.open.saturating_sub(1);
         let span = entry.span;
         entry.window.settle(place.origin, cost, actual, |window| {
             let (shape, now) = time(span);
             window.advance(shape, now)
-        });
+        })
     }
 
     pub(super) fn standing(
