@@ -135,3 +135,40 @@ impl Drop for Lease {
         self.target.health.leave();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Region, Upstream, Upstreams};
+
+    #[tokio::test]
+    async fn choosing_among_a_hundred_allocates_nothing() {
+        let eu = Region::new("eu").unwrap();
+        let upstreams = (0..100).map(|n| {
+            Upstream::azure(
+                format!("u{n}"),
+                eu.clone(),
+                format!("http://u{n}.test"),
+                "k",
+            )
+            .deployment("m", "d")
+            .priority(n % 2)
+        });
+        let upstreams = Upstreams::builder().pool(eu.clone(), upstreams);
+        let upstreams = upstreams.build().unwrap();
+        let pool = upstreams.pool(&eu, "m").unwrap();
+        // Some rest, so that the first fifty are looked at in vain.
+        for target in pool.targets().take(50) {
+            target.health.cool(u64::MAX);
+        }
+        let tried: Vec<_> = pool.targets().take(2).cloned().collect();
+        let mut leases = Vec::with_capacity(1_000);
+        let info = allocation_counter::measure(|| {
+            for _ in 0..500 {
+                leases.push(pool.take(&[]).unwrap());
+                leases.push(pool.take(&tried).unwrap());
+            }
+            leases.clear();
+        });
+        assert_eq!(info.count_total, 0);
+    }
+}
