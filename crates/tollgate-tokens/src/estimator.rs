@@ -77,7 +77,7 @@ impl Estimator {
     /// letters, long runs) it may be off by half; the bounds hold for whatever there is.
     #[must_use]
     pub fn text(&self, text: &str, encoding: Encoding) -> TokenBounds {
-        Scan::of(text).bounds(encoding)
+        Scan::of(text, encoding)
     }
 
     fn settings(&mut self) -> &mut Settings {
@@ -121,13 +121,13 @@ impl Estimator {
 
     /// Bounds of the texts, but for schemas and choices.
     fn texts(&self, inputs: &TokenInputs, encoding: Option<Encoding>) -> TokenBounds {
-        let mut survey = Survey::new(self.0.byte_cap);
+        let mut survey = Survey::new(encoding, self.0.byte_cap);
         for input in inputs.texts() {
             if !schemas::is_schema(input) {
                 survey.add(input);
             }
         }
-        survey.bounds(encoding)
+        survey.bounds()
     }
 }
 
@@ -147,7 +147,7 @@ impl TokenCounter for Estimator {
         let inputs = request.inputs();
         let encoding = Encoding::of_model(model);
         let formula = encoding.unwrap_or(UNKNOWN);
-        let estimate = |text: &str| Scan::of(text).bounds(formula).estimate;
+        let estimate = |text: &str| Scan::of(text, formula).estimate;
         sum([
             self.frame(inputs, model),
             self.texts(inputs, encoding),

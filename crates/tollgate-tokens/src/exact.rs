@@ -128,7 +128,7 @@ impl ExactCounter {
         let mut cap = self.byte_cap;
         let mut tokens = 0;
         // What does not fit.
-        let mut survey = Survey::new(self.estimator.cap());
+        let mut survey = Survey::new(Some(encoding), self.estimator.cap());
         for input in inputs.texts() {
             if schemas::is_schema(input) {
                 continue;
@@ -145,7 +145,7 @@ impl ExactCounter {
         let count = |text: &str| count(tokenizer, text);
         sum([
             TokenBounds::exact(tokens),
-            survey.bounds(Some(encoding)),
+            survey.bounds(),
             schemas::bounds(inputs, encoding, cap, &count),
         ])
     }

@@ -12,34 +12,34 @@ use crate::{Encoding, features::*};
 /// that follow something else are no more than the pieces, and each piece has a token at least. A
 /// token has 1 to 128 bytes.
 pub(crate) struct Scan {
+    weights: &'static Weights,
+    /// What was found so far costs, in thousandths of a token.
+    cost: i64,
     bytes: u64,
     /// Pieces that the texts have at least.
     pieces: u64,
-    /// How often each feature occurs that costs tokens.
-    counts: [u32; FEATURES],
 }
 
 impl Scan {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(encoding: Encoding) -> Self {
         Self {
+            weights: weights(encoding),
+            cost: 0,
             bytes: 0,
             pieces: 0,
-            counts: [0; FEATURES],
         }
     }
 
-    pub(crate) fn of(text: &str) -> Self {
-        let mut scan = Self::new();
+    pub(crate) fn of(text: &str, encoding: Encoding) -> TokenBounds {
+        let mut scan = Self::new(encoding);
         scan.add(text.as_bytes());
-        scan
+        scan.bounds()
     }
 
     /// Bounds of the tokens of all texts, and an estimate between them.
-    pub(crate) fn bounds(&self, encoding: Encoding) -> TokenBounds {
+    pub(crate) fn bounds(&self) -> TokenBounds {
         let lower = self.pieces.max(self.bytes.div_ceil(LONGEST_TOKEN));
-        let costs = self.counts.iter().zip(weights(encoding));
-        let thousandths: i64 = costs.map(|(n, w)| i64::from(*n) * i64::from(*w)).sum();
-        let estimate = u64::try_from(thousandths).unwrap_or(0).div_ceil(1_000);
+        let estimate = u64::try_from(self.cost).unwrap_or(0).div_ceil(1_000);
         TokenBounds::new(lower, estimate, self.bytes)
     }
 
@@ -58,7 +58,7 @@ impl Scan {
                 b'!'..=b'~' => self.punctuation(rest),
                 0x80.. => self.other(before, rest),
                 _ => {
-                    self.counts[CONTROLS] += 1;
+                    self.found(CONTROLS, 1);
                     1
                 }
             };
@@ -67,31 +67,32 @@ impl Scan {
 
     /// One word: letters up to a capital that follows a small letter.
     fn word(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
-        let mut length = 1;
-        while let Some(&letter) = rest.get(length) {
-            let camel = letter.is_ascii_uppercase() && rest[length - 1].is_ascii_lowercase();
-            if !letter.is_ascii_alphabetic() || camel {
-                break;
+        let (mut length, mut capitals, mut letters) = (0, 0, 0);
+        for &letter in rest.iter().take_while(|byte| byte.is_ascii_alphabetic()) {
+            let is_capital = letter.is_ascii_uppercase();
+            if is_capital && length > 0 {
+                if rest[length - 1].is_ascii_lowercase() {
+                    break;
+                }
+                capitals += 1;
             }
+            // The last five bits are the place in the alphabet.
+            letters += i64::from(self.weights.letters[usize::from(letter & 31)]);
             length += 1;
         }
-        let mut capitals = 0;
-        for letter in &rest[..length] {
-            self.counts[LETTERS + usize::from((letter | 0x20) - b'a')] += 1;
-            capitals += u32::from(letter.is_ascii_uppercase());
-        }
-        self.counts[CAPITALS] += capitals.saturating_sub(u32::from(rest[0].is_ascii_uppercase()));
+        self.cost += letters;
+        self.found(CAPITALS, capitals);
         match length {
-            1..=12 => self.counts[length - 1] += 1,
+            ..=LONG_WORD => self.found(length - 1, 1),
             _ => {
-                self.counts[LONG_WORD] += 1;
-                self.counts[LONG_WORD_LETTERS] += (length - 12) as u32;
+                self.found(LONG_WORD, 1);
+                self.found(LONG_WORD_LETTERS, length - LONG_WORD);
             }
         }
         match before {
-            Some(0x80..) => self.counts[WORD_AFTER_OTHER] += 1,
+            Some(0x80..) => self.found(WORD_AFTER_OTHER, 1),
             Some(b'\'') => {}
-            // A hump of one run of letters.
+            // A hump of a run of letters.
             Some(letter) if letter.is_ascii_alphabetic() => {}
             _ => self.pieces += 1,
         }
@@ -101,7 +102,7 @@ impl Scan {
     fn digits(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
         let length = run(rest, u8::is_ascii_digit);
         let groups = length.div_ceil(3);
-        self.counts[DIGITS] += groups as u32;
+        self.found(DIGITS, groups);
         if before.is_none_or(|b| b.is_ascii()) {
             self.pieces += groups as u64;
         }
@@ -110,11 +111,14 @@ impl Scan {
 
     fn newlines(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
         let after_punctuation = before.is_some_and(|b| b.is_ascii_punctuation());
-        self.counts[if after_punctuation {
-            NEWLINES_AFTER_PUNCTUATION
-        } else {
-            NEWLINES
-        }] += 1;
+        self.found(
+            if after_punctuation {
+                NEWLINES_AFTER_PUNCTUATION
+            } else {
+                NEWLINES
+            },
+            1,
+        );
         run(rest, |b| matches!(b, b'\n' | b'\r'))
     }
 
@@ -124,12 +128,12 @@ impl Scan {
         match (length, next) {
             // They are part of the line's end.
             (_, Some(b'\n' | b'\r')) => {}
-            (1, Some(b'0'..=b'9') | None) => self.counts[SPACE_BEFORE_DIGIT] += 1,
-            (1, Some(0x80..)) => self.counts[SPACE_BEFORE_OTHER] += 1,
+            (1, Some(b'0'..=b'9') | None) => self.found(SPACE_BEFORE_DIGIT, 1),
+            (1, Some(0x80..)) => self.found(SPACE_BEFORE_OTHER, 1),
             (1, _) => {}
             _ => {
-                self.counts[SPACES] += 1;
-                self.counts[SPACES_MORE] += (length / 64) as u32;
+                self.found(SPACES, 1);
+                self.found(SPACES_MORE, length / 64);
             }
         }
         length
@@ -139,24 +143,28 @@ impl Scan {
         let length = run(rest, u8::is_ascii_punctuation);
         let repeated = rest[..length].windows(2).filter(|p| p[0] == p[1]).count();
         if length == 1 && rest.get(1).is_some_and(u8::is_ascii_alphabetic) {
-            self.counts[PUNCTUATION_BEFORE_WORD] += 1;
+            self.found(PUNCTUATION_BEFORE_WORD, 1);
         } else {
-            self.counts[PUNCTUATION] += 1;
+            self.found(PUNCTUATION, 1);
         }
-        self.counts[PUNCTUATION_MORE] += (length - 1 - repeated) as u32;
-        self.counts[PUNCTUATION_REPEATED] += repeated.min(16) as u32;
-        self.counts[PUNCTUATION_LONG] += repeated.saturating_sub(16) as u32;
+        self.found(PUNCTUATION_MORE, length - 1 - repeated);
+        self.found(PUNCTUATION_REPEATED, repeated.min(16));
+        self.found(PUNCTUATION_LONG, repeated.saturating_sub(16));
         length
     }
 
     /// One character beyond ASCII; its continuation bytes are skipped.
     fn other(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
         let (feature, length) = script(rest);
-        self.counts[feature] += 1;
+        self.found(feature, 1);
         if before.is_some_and(|b| b.is_ascii_alphabetic()) {
-            self.counts[OTHER_AFTER_ASCII] += 1;
+            self.found(OTHER_AFTER_ASCII, 1);
         }
         length
+    }
+
+    fn found(&mut self, feature: usize, times: usize) {
+        self.cost += i64::from(self.weights.features[feature]) * times as i64;
     }
 }
 

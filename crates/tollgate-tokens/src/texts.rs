@@ -13,6 +13,7 @@ pub(crate) const UNKNOWN: Encoding = Encoding::Cl100kBase;
 
 /// What is known of texts of which at most `cap` bytes together are looked at.
 pub(crate) struct Survey {
+    is_known: bool,
     cap: usize,
     roles: u64,
     scan: Scan,
@@ -24,11 +25,12 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    pub(crate) fn new(cap: usize) -> Self {
+    pub(crate) fn new(encoding: Option<Encoding>, cap: usize) -> Self {
         Self {
+            is_known: encoding.is_some(),
             cap,
             roles: 0,
-            scan: Scan::new(),
+            scan: Scan::new(encoding.unwrap_or(UNKNOWN)),
             seen_bytes: 0,
             unseen_bytes: 0,
             fewest_unseen_bytes: 0,
@@ -59,8 +61,8 @@ impl Survey {
     }
 
     /// Bounds of the tokens of all texts; of an unknown vocabulary only the upper one is certain.
-    pub(crate) fn bounds(&self, encoding: Option<Encoding>) -> TokenBounds {
-        let seen = self.scan.bounds(encoding.unwrap_or(UNKNOWN));
+    pub(crate) fn bounds(&self) -> TokenBounds {
+        let seen = self.scan.bounds();
         // What is unseen is like the rest. The piece at a cut may be one with what follows.
         let unseen = match self.seen_bytes {
             0 => self.unseen_bytes.div_ceil(3),
@@ -68,7 +70,7 @@ impl Survey {
         };
         let lower = seen.lower.saturating_sub(self.cuts) + self.fewest_unseen_bytes / LONGEST_TOKEN;
         TokenBounds::new(
-            encoding.map_or(0, |_| self.roles + lower),
+            if self.is_known { self.roles + lower } else { 0 },
             self.roles
                 .saturating_add(seen.estimate)
                 .saturating_add(unseen),
@@ -147,11 +149,11 @@ mod tests {
     fn a_cap_bounds_the_look_and_not_the_truth() {
         let text = input(InputKind::Content, &"word ".repeat(1_000), false);
         let within = |cap| {
-            let mut survey = Survey::new(cap);
+            let mut survey = Survey::new(Some(Encoding::O200kBase), cap);
             survey.add(&text);
             survey.add(&text);
             assert!(survey.seen_bytes <= cap as u64);
-            survey.bounds(Some(Encoding::O200kBase))
+            survey.bounds()
         };
         let whole = within(usize::MAX);
         assert_eq!(whole.lower, 2_000);
@@ -171,10 +173,10 @@ mod tests {
 
     #[test]
     fn nothing_is_certain_of_an_unknown_vocabulary() {
-        let mut survey = Survey::new(99);
+        let mut survey = Survey::new(None, 99);
         survey.add(&input(InputKind::Role, "user", true));
         survey.add(&input(InputKind::Content, "a b c", false));
-        let bounds = survey.bounds(None);
+        let bounds = survey.bounds();
         assert_eq!((bounds.lower, bounds.upper), (0, 6));
     }
 }
