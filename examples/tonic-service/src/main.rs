@@ -11,6 +11,7 @@ use tollgate::{
     Quota, Region, RegionLayer, SseLayer, Upstream, UpstreamLayer, Upstreams, Workspace, known,
 };
 use tonic::transport::{Server, server::TcpIncoming};
+use tonic_web::GrpcWebLayer;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
@@ -37,6 +38,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let incoming = TcpIncoming::bind(address.parse()?)?;
     println!("listening on http://{}", incoming.local_addr()?);
     Server::builder()
+        // Browsers speak gRPC over HTTP/1; what is inside need not know.
+        .accept_http1(true)
+        .layer(GrpcWebLayer::new())
         // They read metadata, and leave messages alone.
         .layer(ApiKeyLayer::new(keys))
         .layer(RegionLayer::with(region_of_workspace))

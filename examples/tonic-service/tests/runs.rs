@@ -1,9 +1,14 @@
 //! The service as a process, called by tonic's own client.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::net::SocketAddr;
+
+use bytes::Bytes;
 use futures_util::TryStreamExt;
-use generated::{CompleteRequest, Message, chat_client::ChatClient};
-use tollgate_stack_tests::{Example, TestUpstream, good_upstream, soon};
+use generated::{CompleteRequest, Completion, Message, chat_client::ChatClient};
+use http_body_util::{BodyExt, Full};
+use prost::Message as _;
+use tollgate_stack_tests::{Example, TestUpstream, good_upstream, http_client, soon};
 use tonic::{Code, Request, transport::Channel};
 
 #[allow(warnings, clippy::all, reason = "generated")]
@@ -89,6 +94,39 @@ async fn every_refusal_is_a_status() {
         .await
         .unwrap_err();
     assert_eq!(spent.code(), Code::ResourceExhausted);
+}
+
+/// Calls a method as a browser does.
+async fn complete_over_web(address: SocketAddr, key: &str) -> (http::HeaderMap, Bytes) {
+    let message = ask(key, "gpt-4o", "Hi?").into_inner().encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let request = http::Request::post(format!("http://{address}/chat.v1.Chat/Complete"))
+        .header("content-type", "application/grpc-web+proto")
+        .header("authorization", format!("Bearer {key}"))
+        .body(Full::<Bytes>::from(body))
+        .unwrap();
+    let response = soon(http_client().request(request)).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+    let (head, body) = response.into_parts();
+    (head.headers, soon(body.collect()).await.unwrap().to_bytes())
+}
+
+#[tokio::test]
+async fn a_browser_is_served_and_refused() {
+    let upstream = good_upstream().await;
+    let (example, _client) = start(&upstream).await;
+    let (_, body) = complete_over_web(example.address, KEY).await;
+    assert_eq!(
+        Completion::decode(&body[5..18]).unwrap().content,
+        "Hello world"
+    );
+    let trailers = std::str::from_utf8(&body[23..]).unwrap();
+    assert!(trailers.contains("grpc-status:0"), "{trailers}");
+
+    let (headers, _) = complete_over_web(example.address, "sk-guess").await;
+    assert_eq!(headers["grpc-status"], "16");
 }
 
 #[test]
