@@ -45,7 +45,7 @@ impl Gateway {
         let admin_address = admin_address.transpose().map_err(StartError::build)?;
 
         let metrics = Metrics::new().map_err(StartError::build)?;
-        let mut foundation = Foundation::new(&config);
+        let mut foundation = Foundation::new(&config, Arc::clone(&metrics));
         foundation
             .prepare(&config)
             .await
@@ -106,7 +106,8 @@ impl Gateway {
     ///
     /// If the configuration cannot be turned into a stack.
     pub async fn check(config: &Config) -> Result<(), StartError> {
-        let mut foundation = Foundation::new(config);
+        let metrics = Metrics::new().map_err(StartError::build)?;
+        let mut foundation = Foundation::new(config, metrics);
         foundation
             .prepare(config)
             .await

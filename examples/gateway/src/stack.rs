@@ -1,6 +1,6 @@
 //! The stack of layers: what this example is about.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,6 +17,7 @@ use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::{
     config::{Config, PolicyName, TokenCounts},
+    metrics::{Budgets, Metrics},
     routes::{Leaves, Route},
     upstream_client::UpstreamClients,
     upstreams::{self, SimulatedUpstreams},
@@ -25,7 +26,7 @@ use crate::{
 /// What outlives a stack: a new configuration builds the next one on it.
 #[derive(Debug)]
 pub(crate) struct Foundation {
-    store: MemoryStore,
+    budget: BudgetLayer<MemoryStore>,
     limits: Limits,
     simulated: SimulatedUpstreams,
 }
@@ -45,10 +46,12 @@ pub(crate) struct Insight {
 }
 
 impl Foundation {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        let store = MemoryStore::new().slot(config.budget.slot);
+        let limits = config.limits();
         Self {
-            store: MemoryStore::new().slot(config.budget.slot),
-            limits: config.limits(),
+            budget: BudgetLayer::new(store, limits.clone()).observe(Budgets::new(metrics)),
+            limits,
             simulated: SimulatedUpstreams::default(),
         }
     }
@@ -59,6 +62,10 @@ impl Foundation {
     }
 
     /// Builds the stack that is configured, outermost layer first, and has it keep its limits.
+    #[allow(
+        clippy::type_complexity,
+        reason = "all that a listener needs to know of a stack"
+    )]
     pub(crate) fn build(
         &self,
         config: &Config,
@@ -93,8 +100,6 @@ impl Foundation {
         let counter = counter(config)?;
         let upstreams = upstreams::build(config, &self.simulated)?;
 
-        let budget =
-            BudgetLayer::new(self.store.clone(), self.limits.clone()).counter(counter.clone());
         let chat = ServiceBuilder::new()
             .layer(
                 ValidateLayer::new(policy)
@@ -102,7 +107,7 @@ impl Foundation {
                     .body_timeout(config.limits.body),
             )
             .layer(ModelsLayer::new(models.clone()).counter(counter.clone()))
-            .layer(budget)
+            .layer(self.budget.clone().counter(counter.clone()))
             .layer(
                 UpstreamLayer::new(upstreams.clone())
                     .classify(HyperUtil::default())

@@ -110,6 +110,22 @@ async fn of_simultaneous_calls_exactly_the_limit_is_admitted() {
     let caller = Caller::new(&gateway);
     assert_eq!(statuses(&caller, 600, &request(1)).await, [500, 100]);
     assert_eq!(upstream.seen().len(), 500);
+    // Operators see it too, and that nothing is left open.
+    let metrics = Caller::at(gateway.admin_address().unwrap())
+        .get("/metrics")
+        .await;
+    for line in [
+        r#"tollgate_budget_open{workspace="acme",model="gpt-4o"} 0"#,
+        r#"tollgate_budget_requests_total{workspace="acme",model="gpt-4o"} 500"#,
+        r#"tollgate_budget_tokens_total{workspace="acme",model="gpt-4o"} 12000"#,
+        r#"tollgate_budget_denied_total{workspace="acme",model="gpt-4o",unit="requests",wait="later"} 100"#,
+    ] {
+        assert!(
+            metrics.text().lines().any(|l| l == line),
+            "{line} is not in\n{}",
+            metrics.text()
+        );
+    }
 }
 
 #[tokio::test]

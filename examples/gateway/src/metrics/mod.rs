@@ -8,11 +8,13 @@
 //! | `tollgate_calls_in_flight` | | calls whose answer has not ended |
 //! | `tollgate_panics_total` | | bugs that were caught |
 //! | `tollgate_streams_total` | `ending` | streams: `complete`, `failed`, `left` by their caller |
+//! | `tollgate_budget_…` | `workspace`, `model` | what is charged, refunded, owed, denied |
 //! | `tollgate_upstream_…` | `region`, `upstream`, `model` | attempts, failures, breakers |
 //! | `tollgate_region_…` | `region` | calls, retries; and dispatches elsewhere, which must stay 0 |
 //!
 //! Labels come from the configuration and from fixed sets, never from a caller.
 
+mod budgets;
 mod upstreams;
 
 use std::{
@@ -26,13 +28,13 @@ use std::{
 };
 
 use http::{HeaderValue, Response};
-use metrics::{Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use tollgate::{Rejection, Upstreams};
 
-pub(crate) use self::upstreams::report;
+pub(crate) use self::{budgets::Budgets, upstreams::report};
 
 /// The metrics of one gateway.
 pub(crate) struct Metrics {
@@ -65,6 +67,14 @@ impl Metrics {
             None,
             "Calls whose answer has not ended".into(),
         );
+        for (name, what) in budgets::DESCRIPTIONS {
+            recorder.describe_counter(name.into(), None, what.into());
+        }
+        recorder.describe_gauge(
+            budgets::OPEN.into(),
+            None,
+            "Calls with a reservation".into(),
+        );
         recorder.describe_counter(STREAMS.into(), None, "Streams, by their ending".into());
         recorder.describe_counter(PANICS.into(), None, "Bugs that were caught".into());
         let handle = recorder.handle();
@@ -89,14 +99,14 @@ impl Metrics {
         let region = region.and_then(|name| HeaderValue::to_str(name).ok());
         let region = Label::new("region", region.unwrap_or("none").to_owned());
         let status = Label::new("status", response.status().as_str().to_owned());
-        self.count(Key::from_parts(REQUESTS, vec![region.clone(), status]));
+        self.count(&Key::from_parts(REQUESTS, vec![region.clone(), status]));
         let duration = Key::from_parts(DURATION, vec![region]);
         self.recorder
             .register_histogram(&duration, &METADATA)
             .record(elapsed);
         if let Some(rejection) = response.extensions().get::<Rejection>() {
             let kind = Label::new("kind", snake_case(&format!("{:?}", rejection.kind())));
-            self.count(Key::from_parts(REFUSALS, vec![kind]));
+            self.count(&Key::from_parts(REFUSALS, vec![kind]));
         }
     }
 
@@ -104,7 +114,7 @@ impl Metrics {
     /// came from, and its text may be a caller's.
     pub(crate) fn panicked(&self, thrown: Box<dyn Any + Send>) {
         drop(thrown);
-        self.count(Key::from_static_name(PANICS));
+        self.count(&Key::from_static_name(PANICS));
     }
 
     /// Counts a stream that has ended.
@@ -115,11 +125,19 @@ impl Metrics {
             Ending::Left => "left",
         };
         let label = Label::from_static_parts("ending", ending);
-        self.count(Key::from_parts(STREAMS, vec![label]));
+        self.count(&Key::from_parts(STREAMS, vec![label]));
     }
 
-    fn count(&self, key: Key) {
-        self.recorder.register_counter(&key, &METADATA).increment(1);
+    fn count(&self, key: &Key) {
+        self.counter(key).increment(1);
+    }
+
+    fn counter(&self, key: &Key) -> Counter {
+        self.recorder.register_counter(key, &METADATA)
+    }
+
+    fn gauge(&self, key: &Key) -> Gauge {
+        self.recorder.register_gauge(key, &METADATA)
     }
 }
 
@@ -154,7 +172,7 @@ impl CallsInFlight {
         Arc::new(Self {
             number: AtomicUsize::new(0),
             cap,
-            gauge: metrics.recorder.register_gauge(&key, &METADATA),
+            gauge: metrics.gauge(&key),
         })
     }
 

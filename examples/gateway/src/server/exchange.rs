@@ -182,7 +182,7 @@ impl Stream {
         let cut = Box::pin(async move {
             if cut.wait_for(|cut| *cut).await.is_err() {
                 // The server is gone without having asked for anything.
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         });
         Self {

@@ -179,7 +179,7 @@ impl Completion<'_> {
                 "finish_reason": null,
                 "content_filter_results": filters,
             });
-            script.send(pause, event(&self.chunk(json!([choice]), Value::Null)));
+            script.send(pause, event(&self.chunk(&json!([choice]), &Value::Null)));
         }
         if self.call.trigger == Trigger::Cut {
             script.cut();
@@ -191,9 +191,9 @@ impl Completion<'_> {
                 "finish_reason": self.finish_reason(),
                 "content_filter_results": {},
             });
-            script.send(pause, event(&self.chunk(json!([choice]), Value::Null)));
+            script.send(pause, event(&self.chunk(&json!([choice]), &Value::Null)));
             if self.call.include_usage {
-                let usage = self.chunk(json!([]), self.usage());
+                let usage = self.chunk(&json!([]), &self.usage());
                 script.send(Duration::ZERO, event(&usage));
             }
             script.send(Duration::ZERO, Bytes::from_static(b"data: [DONE]\n\n"));
@@ -245,7 +245,7 @@ impl Completion<'_> {
         }
     }
 
-    fn chunk(&self, choices: Value, usage: Value) -> Value {
+    fn chunk(&self, choices: &Value, usage: &Value) -> Value {
         let mut chunk = json!({
             "id": self.id,
             "object": "chat.completion.chunk",
@@ -256,7 +256,7 @@ impl Completion<'_> {
         });
         // Only callers who asked see the member, and then on every chunk.
         if self.call.include_usage {
-            chunk["usage"] = usage;
+            chunk["usage"] = usage.clone();
         }
         chunk
     }

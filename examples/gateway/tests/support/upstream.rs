@@ -177,7 +177,7 @@ where
         body: body
             .collect()
             .await
-            .map(|body| body.to_bytes())
+            .map(http_body_util::Collected::to_bytes)
             .unwrap_or_default(),
     };
     let reply = reply(&request);
