@@ -1,5 +1,5 @@
 use tollgate_core::{
-    ChatRequest, Feature, Model, Rejection, RejectionKind, SharedBody, TokenCounter,
+    ByteRule, ChatRequest, Feature, Model, Rejection, RejectionKind, SharedBody, TokenCounter,
 };
 
 use crate::values;
@@ -139,6 +139,12 @@ fn context_window<C: TokenCounter>(
     };
     let output = request.output_cap().map_or(0, |cap| cap.tokens);
     let room = window.saturating_sub(output);
+    let inputs = request.inputs();
+    let is_text = inputs.images().is_empty() && inputs.opaque_parts() == 0;
+    // Most prompts fit by their bytes alone, and need not be looked at.
+    if is_text && ByteRule::text(inputs).upper <= room {
+        return Ok(());
+    }
     let mut prompt = counter.bounds(request, model);
     if prompt.lower <= room && prompt.upper > room {
         let closer = counter.count(request, model);
@@ -177,7 +183,9 @@ fn or<'a>(place: &'a str, fallback: &'a str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_core::{ByteRule, ChatRequestBuilder, InputKind, TokenBounds};
+    use std::cell::Cell;
+
+    use tollgate_core::{ChatRequestBuilder, InputKind, TokenBounds};
 
     use super::*;
     use crate::known;
@@ -353,6 +361,28 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_by_its_bytes_is_not_looked_at() {
+        struct Looks(Cell<u32>);
+        impl TokenCounter for Looks {
+            fn bounds(&self, _: &ChatRequest, _: &Model) -> TokenBounds {
+                self.0.set(self.0.get() + 1);
+                TokenBounds::exact(1)
+            }
+        }
+        let model = Model::new("m").with_context_window(1_000);
+        let looks = Looks(Cell::new(0));
+        // One message and the answer's priming take 7 tokens at most.
+        for (bytes, looked) in [(493, 0), (494, 1)] {
+            let request = ChatRequest::builder("m")
+                .output_cap("max_tokens", 500)
+                .message()
+                .text(InputKind::Content, vec![b'a'; bytes], false);
+            check(&request.build(), None, &model, &looks).unwrap();
+            assert_eq!(looks.0.get(), looked);
+        }
+    }
+
+    #[test]
     fn the_stated_cap_counts_against_the_window() {
         struct Exactly(u64);
         impl TokenCounter for Exactly {
@@ -377,6 +407,7 @@ mod tests {
 
         // The count is kept for whoever asks next.
         let request = ChatRequest::builder("gpt-4")
+            .text(InputKind::Content, vec![b'a'; 200], false)
             .output_cap("max_tokens", 8_000)
             .build();
         check(&request, None, &model, &Exactly(11)).unwrap();
