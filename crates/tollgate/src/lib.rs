@@ -76,7 +76,7 @@
 //! | [`ModelsLayer`] | [`ChatRequest`] | [`Model`] | 404, 400 |
 //! | [`BudgetLayer`] | [`Workspace`], [`Model`], and [`ChatRequest`] or [`Cost`] | [`UsageSlot`] | 429, 503 |
 //! | [`UpstreamLayer`] | [`Region`], [`Model`] | [`AttemptSettings`] | 429, 502, 503, 504 |
-//! | [`SseLayer`] | | | |
+//! | [`SseLayer`] | | | 502, 504 |
 //! | a client, a handler, any `Service<Request<B>>` | | | |
 //!
 //! Why in this order:
@@ -271,6 +271,9 @@
 //! * `tokens-exact`: exact token counts. Implies `tokens`, and makes the binary 50 MB larger, so
 //!   it is not in `full`.
 //! * `tracing`: logs what refusals hide from the caller, such as the layer that is missing.
+//!
+//! A layer alone is built from fewer than 30 crates, with all that they stand on. None of them is
+//! another layer, a tokenizer, a TLS library or an HTTP client or server.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use tollgate_core::*;
