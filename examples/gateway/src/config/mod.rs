@@ -1,6 +1,6 @@
 //! The configuration file: what may stand in it, and what each key means when it is absent.
 //!
-//! Reading has two stages. `serde` checks names and types, [`check`] what they mean together. Both
+//! Reading has two stages. `serde` checks names and types, `check.rs` what they mean together. Both
 //! report the key and the line, the second stage all that it finds at once.
 
 mod budget;
