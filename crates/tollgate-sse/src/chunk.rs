@@ -109,18 +109,16 @@ impl Reader<'_, '_> {
             let first_inside = self.findings.edits.len();
             let mut stays = true;
             match &*key.name() {
-                b"choices" if self.scanner.peek()? == b'[' => self.choices()?,
+                // Of members with the same key the last one counts, as it does for clients.
+                b"choices" => self.choices()?,
                 b"error" => {
                     let value = self.scanner.skip()?;
-                    if self.is_something(&value) {
-                        self.chunk.error = Some(value);
-                    }
+                    self.chunk.error = Some(value).filter(|value| self.is_something(value));
                 }
                 b"usage" => {
+                    let is_object = self.scanner.peek()? == b'{';
                     let value = self.scanner.skip()?;
-                    if self.first_byte(&value) == Some(b'{') {
-                        self.chunk.usage = Some(value);
-                    }
+                    self.chunk.usage = is_object.then_some(value);
                     stays = self.reading.show_usage || !streaming;
                 }
                 b"id" => belonging.saw(Field::Id, self.scanner.skip()?),
@@ -148,7 +146,13 @@ impl Reader<'_, '_> {
     }
 
     fn choices(&mut self) -> Result<(), Invalid> {
-        self.chunk.has_choices = true;
+        self.chunk.has_choices = self.scanner.peek()? == b'[';
+        self.chunk.choices = 0;
+        self.chunk.begun = 0;
+        self.chunk.finished = 0;
+        if !self.chunk.has_choices {
+            return self.pass();
+        }
         let mut elements = self.scanner.enter();
         let mut removal = Removal::default();
         while self.scanner.element(&mut elements)? {
@@ -170,6 +174,7 @@ impl Reader<'_, '_> {
             return Ok(!streaming);
         }
         let open = self.scanner.at();
+        let first_hole = self.findings.holes.len();
         let mut members = self.scanner.enter();
         let mut removal = Removal::default();
         let mut has_delta = false;
@@ -180,11 +185,15 @@ impl Reader<'_, '_> {
             let first_inside = self.findings.edits.len();
             let mut stays = true;
             match &*key.name() {
-                b"delta" | b"message" if self.scanner.peek()? == b'{' => {
-                    has_delta = true;
-                    self.delta()?;
+                b"delta" if streaming => {
+                    has_delta = self.scanner.peek()? == b'{';
+                    if has_delta {
+                        self.output()?;
+                    } else {
+                        no_delta = Some(self.scanner.skip()?);
+                    }
                 }
-                b"delta" => no_delta = Some(self.scanner.skip()?),
+                b"message" if !streaming && self.scanner.peek()? == b'{' => self.output()?,
                 b"finish_reason" => {
                     let value = self.scanner.skip()?;
                     finished = self.is_something(&value);
@@ -211,6 +220,7 @@ impl Reader<'_, '_> {
         removal.close(&mut self.findings.edits);
         if streaming && !has_delta {
             if !finished {
+                self.findings.holes.truncate(first_hole);
                 return Ok(false);
             }
             let (span, put) = match no_delta {
@@ -229,7 +239,7 @@ impl Reader<'_, '_> {
     }
 
     /// Finds the output in a delta or message: text, refusals, arguments, whatever they are called.
-    fn delta(&mut self) -> Result<(), Invalid> {
+    fn output(&mut self) -> Result<(), Invalid> {
         let mut members = self.scanner.enter();
         while let Some(key) = self.scanner.member(&mut members)? {
             match (&*key.name(), self.scanner.peek()?) {
@@ -303,10 +313,6 @@ impl Reader<'_, '_> {
     /// Whether a value is neither null nor an empty string.
     fn is_something(&self, value: &Range<usize>) -> bool {
         !matches!(self.json.get(value.clone()), None | Some("null" | "\"\""))
-    }
-
-    fn first_byte(&self, value: &Range<usize>) -> Option<u8> {
-        self.json.as_bytes().get(value.start).copied()
     }
 }
 

@@ -14,10 +14,10 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 use tollgate_core::{
-    AttemptSettings, ChatRequest, Member, Rejection, RejectionKind, RequestBody, SharedBody,
+    AttemptSettings, ChatRequest, Fact, Member, Rejection, RejectionKind, RequestBody, SharedBody,
     UpstreamFault, Usage, UsageSlot,
 };
-use tollgate_sse::{SseBody, SseLayer};
+use tollgate_sse::{Flow, SseBody, SseLayer, StreamEnd, Tap};
 use tollgate_testing::{
     BodyWatch, ReadyProbe, ScriptedBody, assert_future, assert_layered, check_body,
 };
@@ -593,4 +593,123 @@ async fn a_flood_of_nothing_lets_others_have_their_turn() {
     assert!(polls);
     assert!(watch.polls() <= 100);
     assert_eq!(future.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_ends_the_stream() {
+    let layer = SseLayer::new().max_event_bytes(1_000);
+    let large = format!("data: {}", "x".repeat(1_000));
+    let body = ScriptedBody::new().data(event(HI)).data(large).hang();
+    let watch = body.watch();
+    let response = answer(layer, Request::new(()), stream(body)).await;
+    let received = check_body(response.into_body()).await;
+    let text = String::from_utf8(received.data.to_vec()).unwrap();
+    assert!(
+        text.ends_with("\"code\":\"upstream_invalid_event\"}}\n\n"),
+        "{text}"
+    );
+    assert!(watch.is_dropped());
+}
+
+#[tokio::test]
+async fn filters_can_be_kept() {
+    let chunk = r#"{"id":"c1","object":"chat.completion.chunk","created":5,"model":"m","choices":[{"index":0,"delta":{},"content_filter_results":{"hate":{}},"finish_reason":"stop"}],"prompt_annotations":[]}"#;
+    let layer = SseLayer::new().keep_filters();
+    let body = ScriptedBody::new().data(events([chunk, "[DONE]"]));
+    let response = answer(layer, Request::new(()), stream(body)).await;
+    assert_eq!(
+        check_body(response.into_body()).await.data,
+        events([chunk, "[DONE]"])
+    );
+}
+
+/// Writes down what it sees, and does to each event what its text says.
+#[derive(Clone, Default)]
+struct Diary(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Tap for Diary {
+    fn start(&mut self, request: &http::Extensions) {
+        let chat = ChatRequest::of(request).unwrap();
+        self.0.lock().unwrap().push(chat.model().to_owned());
+    }
+
+    fn event(&mut self, json: &[u8]) -> Flow {
+        let json = std::str::from_utf8(json).unwrap();
+        self.0.lock().unwrap().push(json.to_owned());
+        match json {
+            _ if json.contains("DROP") => Flow::Drop,
+            _ if json.contains("REPLACE") => Flow::Replace("{\n}".into()),
+            _ => Flow::Keep,
+        }
+    }
+
+    fn end(&mut self, end: &StreamEnd) {
+        self.0.lock().unwrap().push(format!("{end:?}"));
+    }
+}
+
+#[tokio::test]
+async fn a_tap_sees_and_decides_what_goes_out() {
+    let [drop, replace] = ["DROP", "REPLACE"].map(|text| HI.replace("Hi", text));
+    let filtered = HI.replace("\"index\"", "\"content_filter_results\":{},\"index\"");
+    let body = events([HI, &drop, &replace, ":", "{}", &filtered, STOP, "[DONE]"].into_iter());
+    let body = ScriptedBody::new().data(body.replace("data: :", ":"));
+    let response = std::sync::Mutex::new(Some(stream(body)));
+    let inner = tower::service_fn(move |_: Request<()>| {
+        std::future::ready(Ok::<_, Infallible>(
+            response.lock().unwrap().take().unwrap(),
+        ))
+    });
+    let diary = Diary::default();
+    let service = SseLayer::new().tap(diary.clone()).layer(inner);
+    let response = service.oneshot(chat(false).0).await.unwrap();
+    let received = check_body(response.into_body()).await;
+    assert_eq!(received.data, events([HI, "{ }", HI, STOP, "[DONE]"]));
+    let seen = diary.0.lock().unwrap();
+    assert_eq!(
+        **seen,
+        ["gpt-4o", HI, &drop, &replace, HI, STOP, "Complete"]
+    );
+}
+
+#[tokio::test]
+async fn under_grpc_a_failure_is_a_status() {
+    let mut request = Request::new(());
+    request
+        .headers_mut()
+        .insert("content-type", "application/grpc".parse().unwrap());
+    let response = answer(SseLayer::new(), request, stream(ScriptedBody::new())).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["grpc-status"], "14");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_answer_has_a_time_too() {
+    let start = Instant::now();
+    let inner = tower::service_fn(|_: Request<()>| async {
+        let response = Response::builder().header("content-type", "application/json");
+        Ok::<_, Infallible>(response.body(Trickle::new(" ")).unwrap())
+    });
+    let response = SseLayer::new()
+        .layer(inner)
+        .oneshot(Request::new(()))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(start.elapsed(), 15 * MINUTE);
+}
+
+#[tokio::test]
+async fn failures_look_as_the_renderer_says() {
+    let render = |rejection: &Rejection, _: tollgate_core::Dialect| {
+        let code = rejection.code().unwrap_or_default().to_owned();
+        Response::new(bytes::Bytes::from(code))
+    };
+    let inner = tower::service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(stream(ScriptedBody::new()))
+    });
+    let service = SseLayer::new().render(render).layer(inner);
+    let response = service.oneshot(Request::new(())).await.unwrap();
+    let received = check_body(response.into_body()).await;
+    assert_eq!(received.data, "upstream_stream_truncated");
 }

@@ -4,9 +4,13 @@
 mod random;
 
 use bytes::Bytes;
+use http::{Request, Response};
 use random::Random;
 use serde_json::Value;
-use tollgate_sse::{Reframer, StreamEnd};
+use tollgate_core::ChatRequest;
+use tollgate_sse::{Reframer, SseLayer, StreamEnd};
+use tollgate_testing::{ReadyProbe, ScriptedBody, check_body};
+use tower::{Layer, ServiceExt};
 
 struct Case {
     name: String,
@@ -187,4 +191,42 @@ fn check_end(case: &Case, reframer: &Reframer) {
     let expected = case.json.get("expect_usage");
     let expected = expected.map(|usage| usage["completion_tokens"].as_u64().unwrap());
     assert_eq!(usage, expected, "{}", case.name);
+}
+
+#[tokio::test]
+async fn a_stream_without_any_output_is_an_answer_with_a_status() {
+    for case in cases() {
+        let mut request = Request::new(());
+        let asked = case.json["client"]["include_usage"].as_bool().unwrap();
+        let chat = ChatRequest::builder("gpt-4o")
+            .stream(true)
+            .usage_wanted(asked);
+        request.extensions_mut().insert(chat.build());
+        let pieces = case.pieces.clone();
+        let upstream = ReadyProbe::new(move |_: Request<()>| {
+            let response = Response::builder().header("content-type", "text/event-stream");
+            response
+                .body(ScriptedBody::new().frames(pieces.clone()))
+                .unwrap()
+        });
+        let response = SseLayer::new()
+            .layer(upstream)
+            .oneshot(request)
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        let body = check_body(response.into_body()).await;
+        if let Some(peeking) = case.json.get("expect_if_peeking") {
+            assert_eq!(peeking["status"], status, "{}", case.name);
+            let error: Value = serde_json::from_slice(&body.data).unwrap();
+            let expected = &case.json["expect_client_events"][0]["error"]["code"];
+            assert_eq!(&error["error"]["code"], expected, "{}", case.name);
+        } else {
+            assert_eq!(status, 200, "{}", case.name);
+            let (output, _) = reframe(&case, case.pieces.iter().cloned());
+            if case.json.get("ignore_keys").is_none() {
+                assert!(body.data == output, "{}", case.name);
+            }
+        }
+    }
 }
