@@ -48,11 +48,11 @@ async fn send(
         Response = Response<tollgate_core::ResponseBody<RequestBody<Full<Bytes>>>>,
         Error = Infallible,
     >,
-    json: &str,
+    json: impl Into<Bytes>,
 ) -> Result<String, Rejection> {
     let request = Request::post("/")
         .header("content-type", "application/json")
-        .body(Full::from(json.to_owned()))
+        .body(Full::new(json.into()))
         .unwrap();
     let response = service.oneshot(request).await.unwrap();
     match response.extensions().get::<Rejection>() {
@@ -89,7 +89,7 @@ async fn the_verdict_is_the_references() {
         };
         let Spelling { json, .. } = spell::request(&mut rng, &request);
         let expected = reference::verdict(&request, strict);
-        let verdict = send(services[usize::from(strict)].clone(), &json).await;
+        let verdict = send(services[usize::from(strict)].clone(), json.clone()).await;
         let verdict = verdict.map(|_| ()).map_err(|rejection| {
             assert_eq!(rejection.status(), 400);
             assert_eq!(rejection.error_type(), "invalid_request_error");
@@ -110,6 +110,42 @@ async fn the_verdict_is_the_references() {
     );
 }
 
+/// What is JSON at all is up to a parser in wide use.
+#[tokio::test]
+async fn broken_bytes_are_json_or_not_as_for_serde_json() {
+    let service = service(Policy::strict(), |_| {});
+    let mut broken = 0;
+    let cases = cases(5_000);
+    for seed in 0..cases {
+        let mut rng = Rng(seed ^ 0xaaaa);
+        let request = generate::request(&mut rng, true);
+        let mut bytes = spell::request(&mut rng, &request).json.into_bytes();
+        for _ in 0..=rng.below(3) {
+            let at = rng.below(bytes.len());
+            let odd = rng.pick(b"{}[]\",:\\/ue019.-+tfn\0\x1f \n\x80\xc3\xff");
+            match rng.below(3) {
+                0 => bytes[at] = odd,
+                1 => bytes.insert(at, odd),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        let theirs = serde_json::from_slice::<Value>(&bytes);
+        let ours = send(service.clone(), bytes.clone()).await;
+        let not_json = |rejection: &Rejection| rejection.message().contains("not valid JSON");
+        let refused = ours.as_ref().is_err_and(not_json);
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(refused, theirs.is_err(), "case {seed}: {text}");
+        broken += u64::from(refused);
+        if let Ok(sent) = ours {
+            assert_eq!(sent, text);
+        }
+    }
+    assert!(
+        broken > cases / 3 && broken < cases,
+        "{broken} of {cases} were no JSON"
+    );
+}
+
 #[tokio::test]
 async fn a_good_request_goes_on_byte_for_byte() {
     let services = [false, true].map(|strict| service(policy(strict), |_| {}));
@@ -118,7 +154,7 @@ async fn a_good_request_goes_on_byte_for_byte() {
         let strict = rng.once_in(2);
         let request = generate::request(&mut rng, strict);
         let Spelling { json, members } = spell::request(&mut rng, &request);
-        let sent = send(services[usize::from(strict)].clone(), &json)
+        let sent = send(services[usize::from(strict)].clone(), json.clone())
             .await
             .unwrap();
         let gone =
@@ -152,7 +188,7 @@ async fn edits_change_what_they_name_and_nothing_else() {
         let mut rng = Rng(seed ^ 0x5555);
         let request = generate::request(&mut rng, false);
         let Spelling { json, members } = spell::request(&mut rng, &request);
-        let sent = send(service.clone(), &json).await.unwrap();
+        let sent = send(service.clone(), json.clone()).await.unwrap();
         let gone = |name: &str| name == "user" || reference::is_absorbed(name, &request[name]);
         let edited = ["model", "stream_options"];
         let kept = members

@@ -7,6 +7,7 @@ mod formats;
 mod leaves;
 mod messages;
 mod parts;
+mod root;
 mod rules;
 mod tools;
 
@@ -14,19 +15,14 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tollgate_core::{ChatRequest, InputKind, Member, Rejection, SharedBody};
+use tollgate_core::{ChatRequest, Member, Rejection, SharedBody};
 
-use self::{
-    dialogue::Dialogue,
-    facts::{Gathered, Piece, ResponseFormat},
-    leaves::PutOff,
-};
+use self::{dialogue::Dialogue, facts::Gathered, leaves::PutOff};
 use crate::{
     errors,
-    json::{Malformed, Scanner, Text, Value},
+    json::{Malformed, Scanner},
     path::Path,
     policy::Policy,
-    table::{Kind, Param, Plain, Verdict},
 };
 
 /// What a good request turned out to be.
@@ -154,175 +150,6 @@ impl<'j, 'p> Check<'j, 'p> {
         }
     }
 
-    fn root(&mut self) -> Scan {
-        let root = self.scan.value()?;
-        if !matches!(root, Value::Object) {
-            self.scan.finish(root)?;
-            self.scan.end()?;
-            self.refuse_as(Stage::Duplicate.rank(0), errors::not_json);
-            return Ok(());
-        }
-        let mut seen = vec![false; self.policy.params().len()];
-        while let Some(key) = self.scan.next_member()? {
-            let value_at = self.scan.value_start();
-            let name = match self.policy.find(key) {
-                Some(place) => {
-                    if std::mem::replace(&mut seen[place], true) {
-                        self.duplicate(&Path::root(&key.unescaped()));
-                    }
-                    self.param(place, value_at)?;
-                    Some(self.policy.params()[place].name.clone())
-                }
-                None => self.unknown(key)?,
-            };
-            if let Some(name) = name {
-                let value = value_at..self.scan.position();
-                let quote_at = key.range().start.saturating_sub(1);
-                self.members.push(Member::new(name, quote_at, value));
-            }
-        }
-        self.scan.end()?;
-        if self.policy.allow_unknown {
-            self.refuse_unknown_duplicates();
-        }
-        for (param, seen) in self.policy.params().iter().zip(seen) {
-            match param.kind {
-                Kind::Model if !seen => self.refuse_as(Stage::Model.rank(0), errors::no_model),
-                Kind::Messages { .. } if !seen => {
-                    let path = Path::root(&param.name);
-                    self.refuse_as(Stage::MessagesPresent.rank(0), || errors::missing(&path));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The user's rules, which may rely on what has been checked before.
-    fn value_rules(&mut self) -> Result<(), Rejection> {
-        self.ruled.sort_unstable_by_key(|(place, _)| *place);
-        for (place, range) in &self.ruled {
-            let text = self.json.get(range.clone()).unwrap_or_default();
-            for rule in &self.policy.params()[*place].rules {
-                rule(text)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The name of an unknown member, if it is passed on.
-    fn unknown(&mut self, key: Text<'j>) -> Scan<Option<Cow<'static, str>>> {
-        self.scan.skip()?;
-        let passes = self.policy.allow_unknown && !self.policy.has_twin(&key.unescaped());
-        if passes {
-            let name = key.unescaped().into_owned();
-            self.found.unknown.push(name.clone());
-            return Ok(Some(Cow::Owned(name)));
-        }
-        self.refuse_as(Stage::Unknown.rank(0), || {
-            errors::unknown(&Path::root(&errors::shown(key)))
-        });
-        Ok(None)
-    }
-
-    /// Compares the unknown names by sorting: their number is the caller's choice.
-    fn refuse_unknown_duplicates(&mut self) {
-        let mut names = std::mem::take(&mut self.found.unknown);
-        names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
-        if let Some(pair) = twice {
-            self.duplicate(&Path::root(&pair[0]));
-        }
-    }
-
-    fn param(&mut self, place: usize, value_at: usize) -> Scan {
-        let policy = self.policy;
-        let param = &policy.params()[place];
-        self.rank = Stage::Schema.rank(place);
-        let value = self.scan.value()?;
-        let is_required = matches!(param.kind, Kind::Model | Kind::Messages { .. });
-        if matches!(value, Value::Null) && !is_required {
-            return Ok(());
-        }
-        match param.verdict {
-            Verdict::Accept => {}
-            Verdict::Absorb => self.absorbed.push(place),
-            Verdict::AbsorbOnly(harmless) if harmless.iter().any(|plain| plain.is(&value)) => {
-                self.absorbed.push(place);
-                return self.scan.finish(value);
-            }
-            Verdict::AbsorbOnly(_) | Verdict::Refuse => {
-                self.refuse_as(Stage::Policy.rank(place), || {
-                    errors::unsupported(&param.name)
-                });
-                return self.scan.finish(value);
-            }
-        }
-        self.kind(param, value)?;
-        self.found.learn(param, &value);
-        let range = value_at..self.scan.position();
-        let counted = match param.kind {
-            Kind::FunctionCall | Kind::ToolChoice => Some(InputKind::ToolChoice),
-            Kind::ResponseFormat
-                if self.found.response_format == Some(ResponseFormat::JsonSchema) =>
-            {
-                Some(InputKind::Schema)
-            }
-            _ => None,
-        };
-        let piece = counted.map(|kind| Piece::json(kind, range.clone()));
-        self.found.pieces.extend(piece);
-        if !param.rules.is_empty() {
-            self.ruled.push((place, range));
-        }
-        Ok(())
-    }
-
-    /// Checks a value, and reads it to its end.
-    fn kind(&mut self, param: &'p Param, value: Value<'j>) -> Scan {
-        let path = Path::root(&param.name);
-        match param.kind {
-            Kind::Any => self.scan.finish(value),
-            Kind::Audio => self.audio(&path, value),
-            Kind::Boolean => self.boolean(&path, value),
-            Kind::Choice(supported) => self.choice(&path, value, supported).map(|_| ()),
-            Kind::Choices(supported) => self.choices(&path, value, supported),
-            Kind::Decimal { min, max } => self.decimal(&path, value, min, max),
-            Kind::FunctionCall => self.function_call(&path, value),
-            Kind::Functions { max } => self.functions(&path, value, max),
-            Kind::Integer { min, max } => self.integer(&path, value, min, max),
-            Kind::LogitBias { max } => self.logit_bias(&path, value, max),
-            Kind::Messages { max } => self.messages(&path, value, max),
-            Kind::Metadata => self.metadata(&path, value),
-            Kind::Model => self.model(&path, value),
-            Kind::Object => self.object(&path, value).and_then(|is| match is {
-                true => self.scan.finish(value),
-                false => Ok(()),
-            }),
-            Kind::Prediction => self.prediction(&path, value),
-            Kind::ResponseFormat => self.response_format(&path, value),
-            Kind::StreamOptions => self.stream_options(&path, value),
-            Kind::Text { max } => self.text(&path, value, max).map(|_| ()),
-            Kind::Texts { max } => self.texts(&path, value, max),
-            Kind::ToolChoice => self.tool_choice(&path, value),
-            Kind::Tools { max } => self.tools(&path, value, max),
-            Kind::TopLogprobs { max } => self.top_logprobs(&path, value, max),
-        }
-    }
-
-    fn model(&mut self, path: &Path<'_>, value: Value<'j>) -> Scan {
-        match value {
-            Value::String(name) if !name.is_empty() => self.found.model = Some(name),
-            Value::Null | Value::String(_) => {
-                self.refuse_as(Stage::Model.rank(0), errors::no_model);
-            }
-            _ => self.refuse_as(Stage::Model.rank(0), || {
-                errors::wrong_type(path, "a string", &value)
-            }),
-        }
-        self.scan.finish(value)
-    }
-
     fn duplicate(&mut self, path: &Path<'_>) {
         self.refuse_as(Stage::Duplicate.rank(0), || errors::duplicate(path));
     }
@@ -336,19 +163,6 @@ impl<'j, 'p> Check<'j, 'p> {
     fn refuse_as(&mut self, rank: Rank, rejection: impl FnOnce() -> Rejection) {
         if self.fault.as_ref().is_none_or(|(known, _)| rank < *known) {
             self.fault = Some((rank, rejection()));
-        }
-    }
-}
-
-impl Plain {
-    fn is(self, value: &Value<'_>) -> bool {
-        match (self, value) {
-            (Self::Bool(plain), Value::Bool(value)) => plain == *value,
-            (Self::Integer(plain), Value::Number(value)) => {
-                value.as_integer() == Some(i128::from(plain))
-            }
-            (Self::Text(plain), Value::String(value)) => value.is(plain),
-            _ => false,
         }
     }
 }

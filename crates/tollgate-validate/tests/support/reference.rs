@@ -700,8 +700,9 @@ fn images(i: usize, role: &str, content: &Value) -> Verdict {
             .as_str()
             .unwrap()
             .to_ascii_lowercase();
-        let is_data = url.starts_with("data:")
-            && url
+        let start: String = url.chars().take(256).collect();
+        let is_data = start.starts_with("data:")
+            && start
                 .split_once(',')
                 .is_some_and(|(head, _)| head.ends_with(";base64"));
         if !is_data && !url.starts_with("http://") && !url.starts_with("https://") {
@@ -752,7 +753,8 @@ fn across(request: &Map<String, Value>, strict: bool) -> Verdict {
     }
     if let Some(bias) = request.get("logit_bias") {
         let model = request["model"].as_str().unwrap();
-        let is_cl100k = ["gpt-4", "gpt-35-turbo"].contains(&model);
+        let families = ["gpt-4-", "gpt-35-turbo", "gpt-3.5-turbo"];
+        let is_cl100k = model == "gpt-4" || families.iter().any(|name| model.starts_with(name));
         let most = if is_cl100k { 100_257 } else { u64::MAX };
         for key in bias.as_object().unwrap().keys() {
             let digits = !key.is_empty() && key.chars().all(|c| c.is_ascii_digit());
