@@ -1,11 +1,18 @@
 //! A clock to turn by hand, requests with facts, and a look into a store.
 
+#![allow(dead_code, reason = "each test uses what it needs")]
+
+pub(crate) mod model;
+pub(crate) mod steps;
+
 use std::{
     num::NonZeroU64,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -27,8 +34,32 @@ impl Time {
         move || Duration::from_nanos(nanos.load(Ordering::SeqCst))
     }
 
+    pub(crate) fn nanos(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_nanos(&self, nanos: u64) {
+        self.0.store(nanos, Ordering::SeqCst);
+    }
+
+    pub(crate) fn pass_nanos(&self, nanos: u64) {
+        self.0.fetch_add(nanos, Ordering::SeqCst);
+    }
+
     pub(crate) fn pass(&self, millis: u64) {
         self.0.fetch_add(millis * 1_000_000, Ordering::SeqCst);
+    }
+}
+
+/// What a store that waits for nothing decides.
+pub(crate) fn reserve<St: Store>(store: &St, charge: &Charge<'_>) -> Decision<St::Held> {
+    let mut future = pin!(store.reserve(charge));
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(decision) => decision.unwrap(),
+        Poll::Pending => panic!("this store waits"),
     }
 }
 
