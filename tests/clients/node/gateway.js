@@ -11,18 +11,19 @@ import { after, before } from "node:test";
 /**
  * Starts a gateway before the tests of this file and stops it afterwards, as an operator would.
  *
+ * @param {() => string | Promise<string>} config makes the file that configures it
  * @returns {(region?: string) => string} the base URL of a region
  */
-export function useGateway() {
+export function useGateway(config = () => join(CLIENTS, "gateway.toml")) {
   let address;
   let stop;
-  before(async () => ({ address, stop } = await start()));
+  before(async () => ({ address, stop } = await start(await config())));
   after(() => stop?.());
   return (region = "eu") => `${address}/openai/${region}/v1`;
 }
 
-async function start() {
-  const gateway = spawn(binary(), ["--config", join(CLIENTS, "gateway.toml")], {
+async function start(config) {
+  const gateway = spawn(binary(), ["--config", config], {
     env: { ...process.env, RUST_LOG: "debug" },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -11,12 +11,12 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", CLIENTS.parent.parent / "target
 
 
 @contextmanager
-def gateway(log):
+def gateway(log, config=CLIENTS / "gateway.toml"):
     """Starts a gateway, yields its address, and stops it again as an operator would.
 
     What it writes to stderr goes to the file `log`.
     """
-    command = [binary(), "--config", CLIENTS / "gateway.toml"]
+    command = [binary(), "--config", config]
     environment = os.environ | {"RUST_LOG": "debug"}
     with log.open("w") as stderr:
         process = subprocess.Popen(
