@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     edit::{Edits, Field, Put, Removal},
-    identity::Identity,
+    identity::{Belonging, Identity},
     json::{Invalid, Scanner, text_length},
 };
 
@@ -62,6 +62,17 @@ pub(crate) struct Findings {
     pub(crate) holes: Vec<Hole>,
 }
 
+impl Findings {
+    fn clear(&mut self) {
+        // What one hostile event needed is not kept for the others.
+        if self.edits.len() > MAX_KEPT_EDITS {
+            *self = Self::default();
+        }
+        self.edits.clear();
+        self.holes.clear();
+    }
+}
+
 /// Reads one event's data, or one answer. All of it is checked to be JSON, with an object outside.
 pub(crate) fn read(
     json: &str,
@@ -69,8 +80,7 @@ pub(crate) fn read(
     identity: &mut Identity,
     findings: &mut Findings,
 ) -> Result<Chunk, Invalid> {
-    findings.edits.clear();
-    findings.holes.clear();
+    findings.clear();
     let mut reader = Reader {
         json,
         scanner: Scanner::new(json),
@@ -130,8 +140,7 @@ impl Reader<'_, '_> {
                 b"model" => belonging.saw(Field::Model, self.scanner.skip()?),
                 b"obfuscation" if self.scanner.peek()? == b'"' => {
                     let inside = self.scanner.string()?;
-                    let is_text = false;
-                    self.findings.holes.push(Hole { inside, is_text });
+                    self.hole(inside, false);
                 }
                 b"prompt_filter_results" | b"prompt_annotations" => {
                     self.pass()?;
@@ -285,14 +294,20 @@ impl Reader<'_, '_> {
 
     fn text(&mut self) -> Result<(), Invalid> {
         let inside = self.scanner.string()?;
-        if self.findings.holes.len() < MAX_HOLES {
-            let is_text = true;
-            self.findings.holes.push(Hole { inside, is_text });
-        } else {
+        if !self.hole(inside.clone(), true) {
             let text = self.json.as_bytes().get(inside).unwrap_or_default();
             self.chunk.text_bytes += text_length(text);
         }
         Ok(())
+    }
+
+    fn hole(&mut self, inside: Range<usize>, is_text: bool) -> bool {
+        let holes = &mut self.findings.holes;
+        let room = holes.len() < MAX_HOLES;
+        if room {
+            holes.push(Hole { inside, is_text });
+        }
+        room
     }
 
     fn pass(&mut self) -> Result<(), Invalid> {
@@ -316,45 +331,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Where the members of a stream's identity stand in one chunk.
-#[derive(Debug, Default)]
-struct Belonging {
-    values: [Option<Range<usize>>; 4],
-}
-
-impl Belonging {
-    fn saw(&mut self, field: Field, value: Range<usize>) {
-        self.values[field as usize] = Some(value);
-    }
-
-    /// Learns what is good, and fills what is missing or blank (rule R11).
-    fn complete(&self, json: &str, open: usize, identity: &mut Identity, edits: &mut Edits) {
-        let fields = [Field::Id, Field::Object, Field::Created, Field::Model];
-        for (field, value) in fields.into_iter().zip(&self.values) {
-            match value {
-                Some(value) => {
-                    let text = json.get(value.clone()).unwrap_or_default();
-                    if is_good(field, text) {
-                        identity.learn(field, text);
-                    } else {
-                        edits.add(value.clone(), Put::Value(field));
-                    }
-                }
-                None => edits.add(open + 1..open + 1, Put::Member(field)),
-            }
-        }
-    }
-}
-
-fn is_good(field: Field, json: &str) -> bool {
-    match field {
-        Field::Created => json.bytes().any(|digit| matches!(digit, b'1'..=b'9')),
-        Field::Id | Field::Model | Field::Object => json
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .is_some_and(|text| !text.trim().is_empty()),
-    }
-}
-
 /// Strings of one chunk that may vary without the chunk being read again.
 const MAX_HOLES: usize = 8;
+
+const MAX_KEPT_EDITS: usize = 1_024;

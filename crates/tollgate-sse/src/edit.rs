@@ -113,10 +113,14 @@ impl Removal {
     /// The item goes, and with it all changes from the given one on, which are inside of it.
     pub(crate) fn remove(&mut self, item: Range<usize>, first_inside: usize, edits: &mut Edits) {
         edits.list.truncate(first_inside);
-        if self.kept {
-            edits.add(self.last_end..item.end, Put::Nothing);
-        } else {
-            self.head.get_or_insert(item.start);
+        match edits.list.last_mut() {
+            _ if !self.kept => {
+                self.head.get_or_insert(item.start);
+            }
+            Some(last) if last.put == Put::Nothing && last.span.end == self.last_end => {
+                last.span.end = item.end;
+            }
+            _ => edits.add(self.last_end..item.end, Put::Nothing),
         }
         self.last_end = item.end;
     }

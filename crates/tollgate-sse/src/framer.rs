@@ -5,6 +5,8 @@ use std::{fmt, ops::Range, time::Duration};
 use bytes::Bytes;
 use memchr::memchr2;
 
+use crate::{Event, EventTooLarge};
+
 /// Finds the events in a `text/event-stream`, however it was cut. Sans-IO and usable alone.
 ///
 /// Bytes go in by [`push`](Self::push) and events come out of [`next_event`](Self::next_event),
@@ -391,6 +393,12 @@ impl Framer {
             self.data_lines = 0;
             self.joined.clear();
             self.name.clear();
+            // A buffer that one large event has left behind is not kept for all the small ones.
+            for buffer in [&mut self.joined, &mut self.name, &mut self.line] {
+                if buffer.is_empty() && buffer.capacity() > MAX_KEPT_BYTES {
+                    *buffer = Vec::new();
+                }
+            }
         }
     }
 }
@@ -411,78 +419,12 @@ impl fmt::Debug for Framer {
     }
 }
 
-/// An event, borrowed from the [`Framer`] that found it.
-#[derive(Clone)]
-pub struct Event<'a> {
-    data: &'a [u8],
-    name: &'a [u8],
-    last_event_id: &'a [u8],
-    chunk: &'a Bytes,
-    /// Where the data begins in the piece, and where the whole event stands there.
-    source: Option<(usize, Option<Range<usize>>)>,
-}
-
-impl<'a> Event<'a> {
-    /// The data. It may be empty: an event is whatever has a `data` line.
-    #[must_use]
-    pub const fn data(&self) -> &'a [u8] {
-        self.data
-    }
-
-    /// The value of the `event` field, unless it is absent or empty.
-    #[must_use]
-    pub fn name(&self) -> Option<&'a [u8]> {
-        Some(self.name).filter(|name| !name.is_empty())
-    }
-
-    /// The last `id` that the stream has sent with this event or before it; empty if none.
-    #[must_use]
-    pub const fn last_event_id(&self) -> &'a [u8] {
-        self.last_event_id
-    }
-
-    /// The data for keeps: shared with the piece that brought it if it can be, copied otherwise.
-    /// As long as it is shared, the whole piece stays in memory.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        match &self.source {
-            Some((start, _)) => self.chunk.slice(*start..start + self.data.len()),
-            None => Bytes::copy_from_slice(self.data),
-        }
-    }
-
-    /// The piece and where the event stands in it, if all of it is there as `data: …` LF LF and
-    /// nothing else.
-    pub(crate) fn wire(&self) -> Option<(&'a Bytes, Range<usize>)> {
-        let (_, wire) = self.source.as_ref()?;
-        Some((self.chunk, wire.clone()?))
-    }
-}
-
-impl fmt::Debug for Event<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
-            .field("bytes", &self.data.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// An event has more bytes or lines than its [`Framer`] allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventTooLarge(());
-
-impl fmt::Display for EventTooLarge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a server-sent event is larger than allowed")
-    }
-}
-
-impl std::error::Error for EventTooLarge {}
-
 /// The default of [`Framer::max_event_bytes`].
 pub(crate) const DEFAULT_MAX_EVENT_BYTES: usize = 1 << 20;
 
 /// Far above any printed JSON that somebody put on several lines.
 const MAX_DATA_LINES: usize = 1_024;
+
+const MAX_KEPT_BYTES: usize = 64 << 10;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

@@ -1,8 +1,10 @@
 //! What all chunks of a stream have in common, for those that lack it.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
-use crate::edit::Field;
+use crate::edit::{Edits, Field, Put};
 
 /// The members by which a stream's chunks belong together, as JSON text (rule R11).
 ///
@@ -38,5 +40,51 @@ impl Identity {
     pub(crate) fn value(&self, field: Field) -> &str {
         let at = field as usize;
         self.sent[at].as_ref().unwrap_or(&self.own[at])
+    }
+}
+
+/// Where the members of a stream's identity stand in one chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Belonging {
+    values: [Option<Range<usize>>; 4],
+}
+
+impl Belonging {
+    pub(crate) fn saw(&mut self, field: Field, value: Range<usize>) {
+        self.values[field as usize] = Some(value);
+    }
+
+    /// Learns what is good, and fills what is missing or blank (rule R11).
+    pub(crate) fn complete(
+        &self,
+        json: &str,
+        open: usize,
+        identity: &mut Identity,
+        edits: &mut Edits,
+    ) {
+        let fields = [Field::Id, Field::Object, Field::Created, Field::Model];
+        for (field, value) in fields.into_iter().zip(&self.values) {
+            match value {
+                Some(value) => {
+                    let text = json.get(value.clone()).unwrap_or_default();
+                    if is_good(field, text) {
+                        identity.learn(field, text);
+                    } else {
+                        edits.add(value.clone(), Put::Value(field));
+                    }
+                }
+                None => edits.add(open + 1..open + 1, Put::Member(field)),
+            }
+        }
+    }
+}
+
+fn is_good(field: Field, json: &str) -> bool {
+    match field {
+        Field::Created => json.bytes().any(|digit| matches!(digit, b'1'..=b'9')),
+        Field::Id | Field::Model | Field::Object => json
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .is_some_and(|text| !text.trim().is_empty()),
     }
 }

@@ -103,6 +103,7 @@
 mod body;
 mod chunk;
 mod edit;
+mod event;
 mod fault;
 mod framer;
 mod future;
@@ -110,15 +111,18 @@ mod identity;
 mod json;
 mod json_answer;
 mod layer;
+mod outlet;
 mod output;
 mod pattern;
 mod reframe;
+mod rules;
 mod stream;
 mod tap;
 mod usage;
 
 pub use body::SseBody;
-pub use framer::{Event, EventTooLarge, Framer};
+pub use event::{Event, EventTooLarge};
+pub use framer::Framer;
 pub use future::SseFuture;
 pub use layer::{Sse, SseLayer};
 pub use reframe::{Reframer, StreamEnd};

@@ -1,21 +1,14 @@
 //! The re-framing rules as a pure state machine: pieces of a stream in, bytes for the caller out.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use tollgate_core::{UpstreamFault, Usage};
 
 use crate::{
-    Flow, NoTap, Tap,
-    chunk::{self, Findings, Reading, Shape},
-    edit::{Edit, Put},
-    fault,
-    framer::{Event, Framer},
+    NoTap, Tap, fault,
+    framer::Framer,
     identity::Identity,
-    json::{Scanner, text_length},
-    output::Output,
-    pattern::{Move, Patterns, moved},
-    usage,
+    outlet::Outlet,
+    rules::{Progress, Rules},
 };
 
 /// Re-frames the answer of a chat completion that is streamed. Sans-IO.
@@ -35,35 +28,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Reframer<T = NoTap> {
     framer: Framer,
-    rules: Rules<T>,
-    output: Output,
-}
-
-#[derive(Clone, Debug)]
-struct Rules<T> {
-    reading: Reading,
-    identity: Identity,
-    patterns: Patterns,
-    findings: Findings,
-    moves: Vec<Move>,
-    edited: Vec<u8>,
-    tap: T,
-    begun: u128,
-    finished: u128,
-    usage: Option<Usage>,
-    usage_is_new: bool,
-    events: u64,
-    /// Non-empty deltas seen so far, each of which holds a token at least.
-    seen_pieces: u64,
-    progress: Progress,
-    end: Option<StreamEnd>,
-}
-
-/// What has been passed on since it was last asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    pub(crate) pieces: u64,
-    pub(crate) text_bytes: u64,
+    rules: Rules,
+    outlet: Outlet<T>,
 }
 
 /// How a stream ended.
@@ -82,28 +48,8 @@ impl Reframer {
     pub fn new() -> Self {
         Self {
             framer: Framer::new(),
-            rules: Rules {
-                reading: Reading {
-                    show_usage: true,
-                    keep_filters: false,
-                    shape: Shape::Chunk,
-                },
-                identity: Identity::new("chatcmpl-0", "unknown", 1),
-                patterns: Patterns::default(),
-                findings: Findings::default(),
-                moves: Vec::new(),
-                edited: Vec::new(),
-                tap: NoTap::default(),
-                begun: 0,
-                finished: 0,
-                usage: None,
-                usage_is_new: false,
-                events: 0,
-                seen_pieces: 0,
-                progress: Progress::default(),
-                end: None,
-            },
-            output: Output::default(),
+            rules: Rules::new(Identity::new("chatcmpl-0", "unknown", 1)),
+            outlet: Outlet::new(NoTap::default()),
         }
     }
 }
@@ -144,30 +90,13 @@ impl<T> Reframer<T> {
         self
     }
 
-    /// Shows each event to a tap before it goes out.
+    /// Shows each event to a tap before it goes out. To be set before anything is pushed.
     #[must_use]
     pub fn tap<T2>(self, tap: T2) -> Reframer<T2> {
-        let rules = self.rules;
         Reframer {
             framer: self.framer,
-            rules: Rules {
-                reading: rules.reading,
-                identity: rules.identity,
-                patterns: rules.patterns,
-                findings: rules.findings,
-                moves: rules.moves,
-                edited: rules.edited,
-                tap,
-                begun: rules.begun,
-                finished: rules.finished,
-                usage: rules.usage,
-                usage_is_new: rules.usage_is_new,
-                events: rules.events,
-                seen_pieces: rules.seen_pieces,
-                progress: rules.progress,
-                end: rules.end,
-            },
-            output: self.output,
+            rules: self.rules,
+            outlet: Outlet::new(tap),
         }
     }
 
@@ -185,13 +114,13 @@ impl<T> Reframer<T> {
 
     /// What can go out now, in one piece; empty if nothing can.
     pub fn take_output(&mut self) -> Bytes {
-        self.output.take()
+        self.outlet.output.take()
     }
 
     /// How many bytes [`take_output`](Self::take_output) would give.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.output.len()
+        self.outlet.output.len()
     }
 
     /// The usage, if it has been reported since the last call.
@@ -218,13 +147,13 @@ impl<T: Tap> Reframer<T> {
         if self.rules.end.is_some() {
             return;
         }
-        self.output.begin();
+        self.outlet.output.begin();
         self.framer.push(chunk);
         while self.rules.end.is_none() {
             match self.framer.next_event() {
-                Ok(Some(event)) => self.rules.event(&event, &mut self.output),
+                Ok(Some(event)) => self.rules.event(&event, &mut self.outlet),
                 Ok(None) => break,
-                Err(_) => self.rules.fail(fault::invalid_event(), &mut self.output),
+                Err(_) => self.rules.fail(fault::invalid_event(), &mut self.outlet),
             }
         }
     }
@@ -235,195 +164,15 @@ impl<T: Tap> Reframer<T> {
             return;
         }
         if let Some(event) = self.framer.finish() {
-            // A fragment is not an error of its own: what matters is whether the answer is whole.
-            let data = event.data().trim_ascii();
-            if data == DONE || is_object(data) {
-                self.rules.event(&event, &mut self.output);
-            }
+            self.rules.leftover(&event, &mut self.outlet);
         }
-        if self.rules.end.is_some() {
-            return;
-        }
-        if self.rules.begun != 0 && self.rules.begun & !self.rules.finished == 0 {
-            self.rules.complete(&mut self.output);
-        } else {
-            self.rules.fail(fault::truncated(), &mut self.output);
-        }
+        self.rules.finish(&mut self.outlet);
     }
 
     /// Ends the stream with this failure, for reasons that only the caller knows.
     pub fn fail(&mut self, fault: UpstreamFault) {
         if self.rules.end.is_none() {
-            self.rules.fail(fault, &mut self.output);
+            self.rules.fail(fault, &mut self.outlet);
         }
     }
 }
-
-impl<T: Tap> Rules<T> {
-    fn event(&mut self, event: &Event<'_>, output: &mut Output) {
-        let data = event.data().trim_ascii();
-        if data.is_empty() {
-            return;
-        }
-        if data == DONE {
-            return self.complete(output);
-        }
-        let wire = event.wire().filter(|_| data.len() == event.data().len());
-        if let Some(fit) = self.patterns.fit(data, &mut self.moves) {
-            self.events += 1;
-            self.progress.count(fit.text_bytes);
-            self.seen_pieces += u64::from(fit.text_bytes > 0);
-            let outgoing = Outgoing {
-                data,
-                wire,
-                edits: fit.edits,
-                moves: &self.moves,
-            };
-            outgoing.send(&self.identity, &mut self.edited, &mut self.tap, output);
-            return;
-        }
-        let Ok(json) = std::str::from_utf8(data) else {
-            return self.fail(fault::invalid_event(), output);
-        };
-        let read = chunk::read(json, self.reading, &mut self.identity, &mut self.findings);
-        let Ok(chunk) = read else {
-            return self.fail(fault::invalid_event(), output);
-        };
-        if let Some(error) = chunk.error {
-            let fault = fault::reported(json.get(error).unwrap_or_default());
-            return self.fail(fault, output);
-        }
-        let holes = self.findings.holes.iter().filter(|hole| hole.is_text);
-        let text_bytes = holes.fold(chunk.text_bytes, |bytes, hole| {
-            let text = data.get(hole.inside.clone()).unwrap_or_default();
-            bytes + text_length(text)
-        });
-        self.seen_pieces += u64::from(text_bytes > 0);
-        if let Some(reported) = &chunk.usage {
-            let reported = json.get(reported.clone()).unwrap_or_default();
-            if let Some(usage) = usage::read(reported, self.seen_pieces) {
-                self.usage = Some(usage);
-                self.usage_is_new = true;
-            }
-        }
-        let only_usage = chunk.usage.is_some() && self.reading.show_usage;
-        if !chunk.has_choices || (chunk.choices == 0 && !only_usage) {
-            return;
-        }
-        self.begun |= chunk.begun;
-        self.finished |= chunk.finished;
-        self.events += 1;
-        self.progress.count(text_bytes);
-        self.patterns.learn(data, &chunk, &self.findings);
-        let outgoing = Outgoing {
-            data,
-            wire,
-            edits: self.findings.edits.as_slice(),
-            moves: &[],
-        };
-        outgoing.send(&self.identity, &mut self.edited, &mut self.tap, output);
-    }
-
-    fn complete(&mut self, output: &mut Output) {
-        output.put(b"data: [DONE]\n\n");
-        self.events += 1;
-        self.over(StreamEnd::Complete);
-    }
-
-    fn fail(&mut self, fault: UpstreamFault, output: &mut Output) {
-        output.put(&fault::event(&fault));
-        self.over(StreamEnd::Failed(fault));
-    }
-
-    fn over(&mut self, end: StreamEnd) {
-        self.tap.end(&end);
-        self.end = Some(end);
-    }
-}
-
-impl Progress {
-    fn count(&mut self, text_bytes: u64) {
-        self.pieces += u64::from(text_bytes > 0);
-        self.text_bytes += text_bytes;
-    }
-}
-
-/// An event on its way out.
-struct Outgoing<'a> {
-    data: &'a [u8],
-    /// The original bytes, if they can go out as they are.
-    wire: Option<(&'a Bytes, Range<usize>)>,
-    edits: &'a [Edit],
-    moves: &'a [Move],
-}
-
-impl Outgoing<'_> {
-    fn send<T: Tap>(
-        self,
-        identity: &Identity,
-        edited: &mut Vec<u8>,
-        tap: &mut T,
-        output: &mut Output,
-    ) {
-        let unchanged = self.edits.is_empty();
-        if unchanged && T::IDLE {
-            match self.wire {
-                Some((chunk, wire)) => output.keep(chunk, wire),
-                None => frame(self.data, output),
-            }
-            return;
-        }
-        edited.clear();
-        let data = if unchanged {
-            self.data
-        } else {
-            self.edit(identity, edited);
-            &edited[..]
-        };
-        match tap.event(data) {
-            Flow::Keep => match self.wire.filter(|_| unchanged) {
-                Some((chunk, wire)) => output.keep(chunk, wire),
-                None => frame(data, output),
-            },
-            Flow::Drop => {}
-            Flow::Replace(data) => frame(&data, output),
-        }
-    }
-
-    fn edit(&self, identity: &Identity, edited: &mut Vec<u8>) {
-        let mut at = 0;
-        for Edit { span, put } in self.edits {
-            let span = moved(span, self.moves);
-            edited.extend_from_slice(self.data.get(at..span.start).unwrap_or_default());
-            match put {
-                Put::Nothing => {}
-                Put::EmptyObject => edited.extend_from_slice(b"{}"),
-                Put::EmptyDelta => edited.extend_from_slice(b"\"delta\":{},"),
-                Put::Value(field) => edited.extend_from_slice(identity.value(*field).as_bytes()),
-                Put::Member(field) => {
-                    edited.extend_from_slice(field.key());
-                    edited.extend_from_slice(identity.value(*field).as_bytes());
-                    edited.push(b',');
-                }
-            }
-            at = span.end;
-        }
-        edited.extend_from_slice(self.data.get(at..).unwrap_or_default());
-    }
-}
-
-fn frame(data: &[u8], output: &mut Output) {
-    output.put(b"data: ");
-    output.put_on_one_line(data);
-    output.put(b"\n\n");
-}
-
-fn is_object(data: &[u8]) -> bool {
-    let Ok(json) = std::str::from_utf8(data) else {
-        return false;
-    };
-    let mut scanner = Scanner::new(json);
-    json.starts_with('{') && scanner.skip().is_ok() && scanner.end().is_ok()
-}
-
-const DONE: &[u8] = b"[DONE]";

@@ -1,0 +1,178 @@
+//! The rules for one event after the other.
+
+use tollgate_core::{UpstreamFault, Usage};
+
+use crate::{
+    Event, StreamEnd, Tap,
+    chunk::{self, Findings, Reading, Shape},
+    fault,
+    identity::Identity,
+    json::{Scanner, text_length},
+    outlet::{Outgoing, Outlet},
+    pattern::{Move, Patterns},
+    usage,
+};
+
+/// What is known of a stream, and decides what becomes of its events.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) reading: Reading,
+    pub(crate) identity: Identity,
+    patterns: Patterns,
+    findings: Findings,
+    moves: Vec<Move>,
+    /// One bit for each choice.
+    begun: u128,
+    finished: u128,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) usage_is_new: bool,
+    /// Events passed on, over all.
+    pub(crate) events: u64,
+    /// Non-empty deltas seen so far, each of which holds a token at least.
+    seen_pieces: u64,
+    pub(crate) progress: Progress,
+    pub(crate) end: Option<StreamEnd>,
+}
+
+/// Output that has been passed on since it was last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) pieces: u64,
+    pub(crate) text_bytes: u64,
+}
+
+impl Rules {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            reading: Reading {
+                show_usage: true,
+                keep_filters: false,
+                shape: Shape::Chunk,
+            },
+            identity,
+            patterns: Patterns::default(),
+            findings: Findings::default(),
+            moves: Vec::new(),
+            begun: 0,
+            finished: 0,
+            usage: None,
+            usage_is_new: false,
+            events: 0,
+            seen_pieces: 0,
+            progress: Progress::default(),
+            end: None,
+        }
+    }
+
+    pub(crate) fn event<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) {
+        let data = event.data().trim_ascii();
+        if data.is_empty() {
+            return;
+        }
+        if data == DONE {
+            return self.complete(outlet);
+        }
+        let wire = event.wire().filter(|_| data.len() == event.data().len());
+        if let Some(fit) = self.patterns.fit(data, &mut self.moves) {
+            self.seen_pieces += u64::from(fit.text_bytes > 0);
+            self.events += 1;
+            self.progress.count(fit.text_bytes);
+            let outgoing = Outgoing {
+                data,
+                wire,
+                edits: fit.edits,
+                moves: &self.moves,
+            };
+            return outlet.send(outgoing, &self.identity);
+        }
+        let Ok(json) = std::str::from_utf8(data) else {
+            return self.fail(fault::invalid_event(), outlet);
+        };
+        let read = chunk::read(json, self.reading, &mut self.identity, &mut self.findings);
+        let Ok(chunk) = read else {
+            return self.fail(fault::invalid_event(), outlet);
+        };
+        if let Some(error) = chunk.error {
+            let fault = fault::reported(json.get(error).unwrap_or_default());
+            return self.fail(fault, outlet);
+        }
+        let holes = self.findings.holes.iter().filter(|hole| hole.is_text);
+        let text_bytes = holes.fold(chunk.text_bytes, |bytes, hole| {
+            let text = data.get(hole.inside.clone()).unwrap_or_default();
+            bytes + text_length(text)
+        });
+        self.seen_pieces += u64::from(text_bytes > 0);
+        let reported = chunk.usage.clone().and_then(|usage| json.get(usage));
+        if let Some(usage) = reported.and_then(|json| usage::read(json, self.seen_pieces)) {
+            self.usage = Some(usage);
+            self.usage_is_new = true;
+        }
+        let shows_usage = chunk.usage.is_some() && self.reading.show_usage;
+        if !chunk.has_choices || (chunk.choices == 0 && !shows_usage) {
+            return;
+        }
+        self.begun |= chunk.begun;
+        self.finished |= chunk.finished;
+        self.events += 1;
+        self.progress.count(text_bytes);
+        self.patterns.learn(data, &chunk, &self.findings);
+        let outgoing = Outgoing {
+            data,
+            wire,
+            edits: self.findings.edits.as_slice(),
+            moves: &[],
+        };
+        outlet.send(outgoing, &self.identity);
+    }
+
+    /// The last event, which was not completed (rule R13). A fragment is not an error of its own:
+    /// what matters is whether the answer is whole.
+    pub(crate) fn leftover<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) {
+        let data = event.data().trim_ascii();
+        if data == DONE || is_object(data) {
+            self.event(event, outlet);
+        }
+    }
+
+    /// The input has ended (rule R12).
+    pub(crate) fn finish<T: Tap>(&mut self, outlet: &mut Outlet<T>) {
+        if self.end.is_some() {
+            return;
+        }
+        if self.begun != 0 && self.begun & !self.finished == 0 {
+            self.complete(outlet);
+        } else {
+            self.fail(fault::truncated(), outlet);
+        }
+    }
+
+    pub(crate) fn fail<T: Tap>(&mut self, fault: UpstreamFault, outlet: &mut Outlet<T>) {
+        let last = fault::event(&fault);
+        let end = StreamEnd::Failed(fault);
+        outlet.end(&last, &end);
+        self.end = Some(end);
+    }
+
+    fn complete<T: Tap>(&mut self, outlet: &mut Outlet<T>) {
+        self.events += 1;
+        outlet.end(b"data: [DONE]\n\n", &StreamEnd::Complete);
+        self.end = Some(StreamEnd::Complete);
+    }
+}
+
+impl Progress {
+    fn count(&mut self, text_bytes: u64) {
+        self.pieces += u64::from(text_bytes > 0);
+        self.text_bytes += text_bytes;
+    }
+}
+
+fn is_object(data: &[u8]) -> bool {
+    let Ok(json) = std::str::from_utf8(data) else {
+        return false;
+    };
+    let mut scanner = Scanner::new(json);
+    json.starts_with('{') && scanner.skip().is_ok() && scanner.end().is_ok()
+}
+
+const DONE: &[u8] = b"[DONE]";
