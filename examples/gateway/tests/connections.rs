@@ -203,3 +203,23 @@ async fn callers_who_do_not_read_are_cut() {
     let caller = Caller::new(&gateway);
     assert_eq!(caller.get("/healthz").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn more_connections_than_the_cap_wait() {
+    let gateway = start("limits = { connections = 1 }").await;
+    let health = raw_head(&Method::GET, "/healthz", "");
+    let mut first = TcpStream::connect(gateway.address()).await.unwrap();
+    assert_eq!(
+        raw(&mut first, health.as_bytes()).await.status,
+        StatusCode::OK
+    );
+    // The operating system accepts it, and the gateway does not look at it.
+    let mut second = TcpStream::connect(gateway.address()).await.unwrap();
+    second.write_all(health.as_bytes()).await.unwrap();
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(300), second.read(&mut byte)).await;
+    assert!(early.is_err(), "it is served beyond the cap");
+    drop(first);
+    let read = timeout(PATIENCE, second.read(&mut byte)).await.unwrap();
+    assert_eq!((read.unwrap(), byte), (1, *b"H"));
+}
