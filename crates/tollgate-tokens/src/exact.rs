@@ -10,6 +10,7 @@ use tollgate_core::{ChatRequest, Model, TokenBounds, TokenCounter, TokenInputs};
 use crate::{
     Encoding, Estimator,
     estimator::sum,
+    scan::Scan,
     schemas,
     text::plain,
     texts::{Survey, role_tokens},
@@ -66,8 +67,10 @@ impl ExactCounter {
     }
 
     /// Sets how many bytes of text are counted for one request. Default: 32 KiB, which takes
-    /// about half a millisecond, and 15 at worst. Texts that no longer fit are bounded and estimated,
-    /// and the count is not exact then.
+    /// about half a millisecond, and 5 at worst. Texts that no longer fit are bounded and estimated,
+    /// and the count is not exact then. The same happens to texts in which one punctuation mark or a
+    /// tab stands more than 128 times in a row, whatever their length: they would take 50
+    /// milliseconds.
     #[must_use]
     pub fn byte_cap(mut self, bytes: usize) -> Self {
         self.byte_cap = bytes;
@@ -135,14 +138,22 @@ impl ExactCounter {
             }
             if let Some(role) = role_tokens(input) {
                 tokens += role;
-            } else if let Some(left) = cap.checked_sub(input.text.len()) {
+                continue;
+            }
+            // A text that turns out to be slow has used the cap up, too.
+            let text = cap.checked_sub(input.text.len()).map(|left| {
                 cap = left;
-                tokens += count(tokenizer, &plain(&input.text, input.escaped));
-            } else {
-                survey.add(input);
+                plain(&input.text, input.escaped)
+            });
+            match text.filter(|text| !is_slow(text)) {
+                Some(text) => tokens += count(tokenizer, &text),
+                None => survey.add(input),
             }
         }
-        let count = |text: &str| count(tokenizer, text);
+        let count = |text: &str| match is_slow(text) {
+            true => Scan::of(text, encoding).estimate,
+            false => count(tokenizer, text),
+        };
         sum([
             TokenBounds::exact(tokens),
             survey.bounds(),
@@ -165,7 +176,7 @@ impl TokenCounter for ExactCounter {
                 let texts = self.texts(inputs, encoding, tokenizer);
                 sum([self.estimator.frame(inputs, model), texts])
             }
-            None => self.bounds(request, model),
+            None => self.estimator.count(request, model),
         }
     }
 }
@@ -184,4 +195,16 @@ fn count(tokenizer: &Tokenizer, text: &str) -> u64 {
     tokenizer.count(text) as u64
 }
 
+/// Whether the text has a long run of one punctuation mark or of tabs, the one thing known that
+/// counts many times slower than random letters.
+fn is_slow(text: &str) -> bool {
+    let (mut last, mut run) = (0, 0);
+    text.bytes().any(|byte| {
+        run = if byte == last { run + 1 } else { 1 };
+        last = byte;
+        run > LONGEST_RUN && (byte.is_ascii_punctuation() || byte == b'\t')
+    })
+}
+
+const LONGEST_RUN: usize = 128;
 const DEFAULT_BYTE_CAP: usize = 32 << 10;

@@ -84,12 +84,12 @@ assert_eq!(counter.count(&request, &model), TokenBounds::exact(14));
 //! | 16 KB of English | 30 ns | 31 µs | 270 µs |
 //! | 16 KB of source code | 30 ns | 35 µs | 310 µs |
 //! | 16 KB of Chinese | 30 ns | 36 µs | 210 µs |
-//! | 1 MB of `=`, uncapped | 50 ns | 190 µs | 470 ms |
+//! | 1 MB of spaces | 30 ns | 130 µs | 4.4 ms, uncapped |
 //!
 //! Bounds take one pass over the text, up to a cap of 256 KiB for each request, and allocate only to
-//! resolve escapes. Exact counting is linear but slow on runs of punctuation (2 MB/s), so it has a
-//! cap of its own, 32 KiB: half a millisecond, and 15 at worst. Nothing is awaited and nothing
-//! blocks, but for `ExactCounter::load`.
+//! resolve escapes. Exact counting has a cap of its own, 32 KiB: half a millisecond, and 5 at worst,
+//! for random letters. Long runs of punctuation would take ten times as long and are only bounded.
+//! Nothing is awaited and nothing blocks, but for `ExactCounter::load`.
 //!
 //! # Features
 //!

@@ -141,11 +141,31 @@ mod exact {
             assert_eq!(counted, Estimator::new().count(&request, &model));
         }
         // One byte less, and it is.
-        let text = Bytes::from("=".repeat(1_000));
+        let text = Bytes::from("word ".repeat(200));
         let request = request([(text, false)]);
         let capped = |bytes| counter.clone().byte_cap(bytes).count(&request, &model);
         assert!(capped(999).lower < capped(999).upper);
         assert_eq!(capped(1_000).lower, capped(1_000).upper);
+    }
+
+    #[test]
+    fn a_long_run_of_punctuation_is_not_counted() {
+        let counter = ExactCounter::new([Encoding::O200kBase]);
+        counter.load();
+        let model = Model::new("gpt-4o");
+        for unit in ["-", "=", "/", "\t"] {
+            let is_exact = |text: String, escaped| {
+                let request = request([(text.into(), escaped)]);
+                let bounds = counter.count(&request, &model);
+                bounds.lower == bounds.upper
+            };
+            let around = |times| format!("a {}b", unit.repeat(times));
+            assert!(is_exact(around(128), false));
+            assert!(!is_exact(around(129), false));
+            // The escapes of a tab are counted as what they are.
+            assert!(is_exact(around(128).replace('\t', "\\t"), true));
+            assert!(!is_exact(around(129).replace('\t', "\\t"), true));
+        }
     }
 
     #[test]

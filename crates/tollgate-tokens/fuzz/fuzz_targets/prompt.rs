@@ -28,7 +28,11 @@ fuzz_target!(|data: &[u8]| {
                 request = request.message();
                 InputKind::Role
             }
-            b'n' | b'N' => InputKind::Name,
+            // A message has one name at most.
+            b'n' | b'N' => {
+                request = request.message();
+                InputKind::Name
+            }
             b's' | b'S' => InputKind::Schema,
             b't' | b'T' => InputKind::ToolCall,
             b'c' | b'C' => InputKind::ToolChoice,
