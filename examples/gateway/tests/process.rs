@@ -1,0 +1,271 @@
+//! The binary: its arguments, its files and its signals.
+#![cfg(unix)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    time::Duration,
+};
+
+use support::{CONFIG, Caller, ask};
+use tokio::time::{Instant, sleep};
+
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("ACME_KEYS", "sk-acme-1,sk-acme-2"),
+    ("RESEARCH_KEYS", "sk-research"),
+    ("AZURE_SWEDEN_KEY", "key"),
+    ("AZURE_FRANCE_KEY", "key"),
+    ("AZURE_VIRGINIA_KEY", "key"),
+];
+
+fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_gateway"))
+}
+
+fn check(file: &str) -> Output {
+    binary()
+        .args(["--check", file])
+        .envs(ENVIRONMENT)
+        .output()
+        .unwrap()
+}
+
+/// A file that is gone again after its test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("gateway-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A gateway as a process, with what it has said first.
+struct Running {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = binary()
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on http://");
+        let address = address
+            .unwrap_or_else(|| panic!("{line:?}"))
+            .parse()
+            .unwrap();
+        Self {
+            process,
+            stdout,
+            address,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Stops it, and returns what it has said since on stdout, and all that it said on stderr.
+    fn stop(mut self) -> [String; 2] {
+        self.signal("-TERM");
+        assert!(self.process.wait().unwrap().success());
+        let mut said = [String::new(), String::new()];
+        let mut stderr = self.process.stderr.take().unwrap();
+        self.stdout.read_to_string(&mut said[0]).unwrap();
+        stderr.read_to_string(&mut said[1]).unwrap();
+        said
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_configuration_is_checked() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.toml");
+    let checked = check(example);
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).ends_with("the configuration is valid\n"));
+
+    let text = fs::read_to_string(example).unwrap();
+    for (name, from, to, expected) in [
+        (
+            "spelling",
+            "tokens_per_minute = 60_000",
+            "tokens_per_minut = 60_000",
+            "budget.tokens_per_minut: unknown field",
+        ),
+        (
+            "type",
+            "requests_per_minute = 500",
+            "requests_per_minute = \"500\"",
+            "budget.requests_per_minute: invalid type",
+        ),
+        (
+            "zero",
+            "requests_per_minute = 500",
+            "requests_per_minute = 0",
+            "budget.requests_per_minute: ",
+        ),
+        (
+            "model",
+            "models = [\"gpt-4o\",",
+            "models = [\"gpt-9\",",
+            "workspaces[0].models[0]: there is no model \"gpt-9\"",
+        ),
+        (
+            "store",
+            "# store = \"memory\"",
+            "store = \"redis://127.0.0.1/0\"",
+            "budget.store: ",
+        ),
+        (
+            "feature",
+            "# features = [",
+            "features = [\"vision\", ",
+            "models.gpt-4o.features: unknown feature `vision`",
+        ),
+        (
+            "url",
+            "https://example-sweden",
+            "ftp://example-sweden",
+            "regions.eu.upstreams[0].url: expected https://",
+        ),
+        (
+            "kind",
+            "kind = \"azure\" ",
+            "kind = \"azur\" ",
+            "regions.eu.upstreams[0].kind: ",
+        ),
+        (
+            "type",
+            "\"DataZoneStandard\"",
+            "\"GlobalStandard\"",
+            "regions.eu.upstreams[0].deployment_type: deployments of this type",
+        ),
+        (
+            "alias",
+            "aliases = [\"fast\"]",
+            "aliases = [\"gpt-4o\"]",
+            "models.gpt-4o-mini.aliases[0]: ",
+        ),
+        (
+            "shared",
+            "https://example-virginia.",
+            "https://example-sweden.",
+            "regions.us.upstreams[0].url: an upstream of \"eu\"",
+        ),
+        ("syntax", "[budget]", "[budget", ""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let wrong = text.replacen(from, to, 1);
+        let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
+        let file = File::new(&format!("{name}.toml"), &wrong);
+        let checked = check(file.path());
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{to}");
+        let place = format!("{}:{line}: {expected}", file.path());
+        assert!(said.starts_with(&place), "{to}: {said}");
+        assert!(!said.contains("sk-acme"), "{said}");
+    }
+
+    let missing = check("/nowhere/gateway.toml");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).starts_with("/nowhere/gateway.toml: "));
+}
+
+#[tokio::test]
+async fn signals_reload_and_stop() {
+    let config = |key: &str| CONFIG.replacen("{}", "", 1).replace("sk-acme-1", key);
+    let file = File::new("reload.toml", &config("sk-acme-1"));
+    let running = Running::start(&["--config", file.path()]);
+    let mut caller = Caller::at(running.address);
+    let answer = caller.chat("eu", &ask("Hello")).await;
+    assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("499"));
+
+    // A file that is wrong is reported, and the one before goes on.
+    fs::write(file.path(), "listen = \n").unwrap();
+    running.signal("-HUP");
+    fs::write(file.path(), config("sk-acme-2")).unwrap();
+    running.signal("-HUP");
+    caller.key = "sk-acme-2";
+    let started = Instant::now();
+    let answer = loop {
+        let answer = caller.chat("eu", &ask("Hello")).await;
+        if answer.status != 401 {
+            break answer;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it is not reloaded"
+        );
+        sleep(Duration::from_millis(20)).await;
+    };
+    // What was used stays used.
+    assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("498"));
+    let [_, said] = running.stop();
+    assert!(
+        said.contains("the configuration has been reloaded"),
+        "{said}"
+    );
+    assert!(!said.contains("sk-acme"), "{said}");
+}
+
+#[tokio::test]
+async fn the_demo_says_how_to_use_it() {
+    let running = Running::start(&["--listen", "127.0.0.1:0"]);
+    let caller = {
+        let mut caller = Caller::at(running.address);
+        caller.key = "sk-demo";
+        caller
+    };
+    for region in ["eu", "us"] {
+        assert_eq!(caller.chat(region, &ask("Hello")).await.status, 200);
+    }
+    let [text, _] = running.stop();
+    for part in [
+        "\ncurl -N http://127.0.0.1:",
+        "\nfrom openai import OpenAI\n",
+        "sk-demo",
+        "\nmetrics: http://",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
