@@ -33,10 +33,16 @@ impl<R, St: Store> BudgetBody<R, St> {
         }
     }
 
-    pub(crate) fn new(body: R, call: Option<OpenCall<St>>) -> Self {
+    pub(crate) fn new(body: R, call: Option<OpenCall<St>>) -> Self
+    where
+        R: Body,
+    {
+        // A body that announces its end at once may never be asked for more.
+        let goes_on = |call: &OpenCall<St>| call.is_open() && !body.is_end_stream();
+        let call = call.filter(goes_on);
         Self {
             inner: ResponseBody::inner(body),
-            call: call.filter(OpenCall::is_open),
+            call,
         }
     }
 
@@ -48,7 +54,10 @@ impl<R, St: Store> BudgetBody<R, St> {
 
 impl<R: Default, St: Store> Default for BudgetBody<R, St> {
     fn default() -> Self {
-        Self::new(R::default(), None)
+        Self {
+            inner: ResponseBody::inner(R::default()),
+            call: None,
+        }
     }
 }
 

@@ -1,5 +1,10 @@
 //! What holds whatever happens, each on its own.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::result_large_err,
+    reason = "tests"
+)]
 
 mod support;
 

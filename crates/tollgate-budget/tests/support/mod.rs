@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses what it needs")]
 
 pub(crate) mod model;
+pub(crate) mod slow;
 pub(crate) mod steps;
 
 use std::{
