@@ -48,6 +48,23 @@ pub fn stalled_stream(texts: &[&str]) -> Response<ScriptedBody> {
     answer(StatusCode::OK, "text/event-stream", beginning(texts).hang())
 }
 
+/// The same, but that the connection breaks after the last text.
+#[must_use]
+pub fn broken_stream(texts: &[&str]) -> Response<ScriptedBody> {
+    // A server that hears of the error before it has flushed would drop what it holds.
+    let body = beginning(texts).pending().error();
+    answer(StatusCode::OK, "text/event-stream", body)
+}
+
+/// A stream that is nothing but an error.
+#[must_use]
+pub fn failed_stream() -> Response<ScriptedBody> {
+    let error =
+        json!({"error": {"message": "Something about resource contoso-eu.", "code": "500"}});
+    let body = one(&event(&error));
+    answer(StatusCode::OK, "text/event-stream", body)
+}
+
 fn beginning(texts: &[&str]) -> ScriptedBody {
     texts.iter().fold(ScriptedBody::new(), |body, text| {
         halves(

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 
 use crate::{HttpClient, KEY, http_client, soon};
@@ -25,6 +26,15 @@ impl Caller {
             address,
             key: KEY.to_owned(),
         }
+    }
+
+    /// The same over HTTP/2.
+    #[must_use]
+    pub fn over_http2(mut self) -> Self {
+        self.client = Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+        self
     }
 
     /// The same with another key.

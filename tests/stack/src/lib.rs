@@ -11,7 +11,9 @@ mod log;
 mod serve;
 mod upstream;
 
-pub use answers::{completion, completion_that_took, error, stalled_stream, stream};
+pub use answers::{
+    broken_stream, completion, completion_that_took, error, failed_stream, stalled_stream, stream,
+};
 pub use caller::{Answer, Caller, ask, ask_streamed};
 pub use check::{check_gateway, good_upstream};
 pub use example::Example;

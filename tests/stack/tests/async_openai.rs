@@ -10,7 +10,7 @@ use async_openai::{
 use futures_util::StreamExt;
 use serde_json::Value;
 use tollgate_stack_tests::{
-    KEY, Layers, TestUpstream, ask, ask_streamed, gateway, good_upstream, serve,
+    KEY, Layers, TestUpstream, ask, ask_streamed, broken_stream, gateway, good_upstream, serve,
 };
 
 async fn client(upstream: &TestUpstream, key: &str) -> Client<OpenAIConfig> {
@@ -79,6 +79,19 @@ async fn usage_comes_to_whoever_asks() {
     let last = chunks.last().unwrap();
     assert!(last.choices.is_empty());
     assert_eq!(last.usage.as_ref().unwrap().total_tokens, 15);
+}
+
+#[tokio::test]
+async fn half_an_answer_is_an_error() {
+    let upstream = TestUpstream::start(|_| broken_stream(&["Hello"])).await;
+    let client = client(&upstream, KEY).await;
+    let streamed = request(ask_streamed("Hi?"));
+    let mut stream = client.chat().create_stream(streamed).await.unwrap();
+    let first = stream.next().await.unwrap().unwrap();
+    assert_eq!(first.choices[0].delta.content.as_deref(), Some("Hello"));
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(format!("{error:?}").contains("server_error"), "{error:?}");
+    assert!(stream.next().await.is_none());
 }
 
 #[tokio::test]

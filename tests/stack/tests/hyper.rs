@@ -24,6 +24,13 @@ async fn a_gateway_without_a_framework() {
 }
 
 #[tokio::test]
+async fn the_same_over_http2() {
+    let upstream = good_upstream().await;
+    let address = serve(gateway(&Layers::to(&upstream))).await;
+    check_gateway(&Caller::at(address).over_http2(), &upstream).await;
+}
+
+#[tokio::test]
 async fn its_future_can_be_spawned() {
     let upstream = good_upstream().await;
     let mut stack = gateway(&Layers::to(&upstream));
