@@ -1,4 +1,7 @@
-//! One text: the bounds hold the count, and a second implementation counts the same.
+//! One text: the bounds hold the count.
+//!
+//! No second implementation: the one that tests compare with reads beyond the end of its input, which
+//! the fuzzer's address sanitizer rightly stops.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -12,21 +15,13 @@ static EXACT: LazyLock<ExactCounter> = LazyLock::new(|| {
     counter
 });
 
-static SECOND: LazyLock<[toktok::Tokenizer; 2]> = LazyLock::new(|| {
-    Encoding::ALL.map(|encoding| toktok::Tokenizer::builtin(encoding.name()).expect("is built in"))
-});
-
 fuzz_target!(|text: &str| {
-    for (encoding, second) in Encoding::ALL.into_iter().zip(&*SECOND) {
+    for encoding in Encoding::ALL {
         let tokens = EXACT.text(text, encoding).expect("is loaded");
         let bounds = Estimator::new().text(text, encoding);
         assert!(
             bounds.lower <= tokens && tokens <= bounds.upper,
             "{encoding}: {tokens} {bounds:?}"
         );
-        // Beyond ASCII the two know different editions of Unicode.
-        if text.is_ascii() {
-            assert_eq!(tokens, second.count(text.as_bytes()) as u64, "{encoding}");
-        }
     }
 });
