@@ -194,8 +194,8 @@ impl Denial {
 pub enum Settled {
     /// It was made.
     Done,
-    /// The charge had left a window before, so that there was nothing to give back to. What was
-    /// used beyond the reservation is charged all the same.
+    /// The charge was found to have left a window before, so that there was nothing to give back
+    /// to. What was used beyond the reservation is charged all the same.
     Expired,
     /// It will be made.
     Queued,

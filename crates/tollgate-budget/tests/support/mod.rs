@@ -54,13 +54,14 @@ impl Time {
 
 /// What a store that waits for nothing decides.
 pub(crate) fn reserve<St: Store>(store: &St, charge: &Charge<'_>) -> Decision<St::Held> {
-    let mut future = pin!(store.reserve(charge));
-    match future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        Poll::Ready(decision) => decision.unwrap(),
-        Poll::Pending => panic!("this store waits"),
+    now(store.reserve(charge)).unwrap()
+}
+
+/// The outcome of a future that waits for nothing.
+pub(crate) fn now<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("this future waits"),
     }
 }
 
