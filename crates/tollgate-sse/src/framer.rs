@@ -73,7 +73,10 @@ enum Data {
         /// Where the whole event stands, once it is complete and all of it is canonical.
         wire: Option<Range<usize>>,
     },
-    Joined,
+    /// In `joined`, from here on.
+    Joined {
+        from: usize,
+    },
 }
 
 impl Framer {
@@ -149,7 +152,7 @@ impl Framer {
         }
         self.clear_handed_out();
         let line = std::mem::take(&mut self.line);
-        self.carried_line(&line);
+        self.carried_line(line);
         if matches!(self.data, Data::None) || self.data_lines > MAX_DATA_LINES {
             return None;
         }
@@ -173,7 +176,7 @@ impl Framer {
         self.handed_out = true;
         let (data, source) = match &self.data {
             Data::None => (&b""[..], None),
-            Data::Joined => (&self.joined[..], None),
+            Data::Joined { from } => (&self.joined[*from..], None),
             Data::Slice { value, wire, .. } => (
                 &self.chunk[value.clone()],
                 Some((value.start, wire.clone())),
@@ -229,10 +232,7 @@ impl Framer {
             } else {
                 let mut carried = std::mem::take(&mut self.line);
                 carried.extend_from_slice(&self.chunk[line]);
-                let empty = self.carried_line(&carried);
-                carried.clear();
-                self.line = carried;
-                empty
+                self.carried_line(carried)
             };
             if self.data_lines > MAX_DATA_LINES {
                 return self.fail();
@@ -251,7 +251,7 @@ impl Framer {
                     *wire = from.map(|from| from..self.at);
                     return Ok(true);
                 }
-                if matches!(self.data, Data::Joined) {
+                if matches!(self.data, Data::Joined { .. }) {
                     return Ok(true);
                 }
                 self.name.clear();
@@ -297,28 +297,42 @@ impl Framer {
     }
 
     /// Reads a line that a cut went through; `true` if it is empty.
-    fn carried_line(&mut self, mut line: &[u8]) -> bool {
+    fn carried_line(&mut self, mut carried: Vec<u8>) -> bool {
+        let mut line = &carried[..];
         if !std::mem::replace(&mut self.past_first_line, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
+        let empty = line.is_empty();
         if let Some(value) = line.strip_prefix(b"data:") {
-            self.push_data(value.strip_prefix(b" ").unwrap_or(value));
-        } else if !line.is_empty() {
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            if matches!(self.data, Data::None) {
+                self.data_lines += 1;
+                let from = carried.len() - value.len();
+                self.data = Data::Joined { from };
+                std::mem::swap(&mut self.joined, &mut carried);
+            } else {
+                self.push_data(value);
+            }
+        } else if !empty {
             if let Data::Slice { canonical_from, .. } = &mut self.data {
                 *canonical_from = None;
             }
             self.other_field(line);
         }
-        line.is_empty()
+        // The buffer is used again.
+        carried.clear();
+        self.line = carried;
+        empty
     }
 
     fn push_data(&mut self, value: &[u8]) {
         self.data_lines += 1;
-        if !matches!(self.data, Data::None) {
-            self.unslice();
+        self.unslice();
+        if matches!(self.data, Data::None) {
+            self.data = Data::Joined { from: 0 };
+        } else {
             self.joined.push(b'\n');
         }
-        self.data = Data::Joined;
         self.joined.extend_from_slice(value);
     }
 
@@ -362,7 +376,7 @@ impl Framer {
     fn unslice(&mut self) {
         if let Data::Slice { value, .. } = &self.data {
             self.joined.extend_from_slice(&self.chunk[value.clone()]);
-            self.data = Data::Joined;
+            self.data = Data::Joined { from: 0 };
         }
     }
 
@@ -372,7 +386,7 @@ impl Framer {
         let held = match &self.data {
             Data::None => 0,
             Data::Slice { value, .. } => value.len() + 1,
-            Data::Joined => self.joined.len() + 1,
+            Data::Joined { from } => self.joined.len() - from + 1,
         };
         if held + line > self.max_event_bytes {
             return self.fail().map(drop);

@@ -30,36 +30,43 @@ pin_project! {
     /// The answer of an [`Sse`](crate::Sse) service.
     pub struct SseFuture<F, B, T, R> {
         #[pin]
-        state: State<F, B, T>,
-        call: Option<Call<T, R>>,
+        state: State<F, B, T, R>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, B, T> {
+    enum State<F, B, T, R> {
         Calling {
             #[pin]
             future: F,
+            call: Option<Call<T, R>>,
         },
         Holding {
             head: Option<Parts>,
             stream: Option<Box<Stream<B, T>>>,
+            terms: Terms<R>,
         },
         Reading {
             head: Option<Parts>,
             body: B,
             answer: Option<JsonAnswer>,
             clocks: Clocks,
+            terms: Terms<R>,
         },
     }
 }
 
 /// What a request has left behind for its answer.
 pub(crate) struct Call<T, R> {
+    pub(crate) tap: T,
+    pub(crate) terms: Terms<R>,
+}
+
+/// The same without what only one stream can have.
+pub(crate) struct Terms<R> {
     pub(crate) settings: Settings,
-    pub(crate) reading: Reading,
-    pub(crate) tap: Option<T>,
+    pub(crate) show_usage: bool,
     pub(crate) chat: Option<ChatRequest>,
     pub(crate) request_id: Option<RequestId>,
     pub(crate) usage: Option<UsageSlot>,
@@ -71,10 +78,10 @@ pub(crate) struct Call<T, R> {
 }
 
 impl<F, B, T, R> SseFuture<F, B, T, R> {
+    /// Without a call, the answer passes.
     pub(crate) const fn new(future: F, call: Option<Call<T, R>>) -> Self {
         Self {
-            state: State::Calling { future },
-            call,
+            state: State::Calling { future, call },
         }
     }
 }
@@ -89,32 +96,35 @@ where
     type Output = Result<Response<SseBody<B, T>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let mut state = self.project().state;
         loop {
-            match this.state.as_mut().project() {
-                StateProj::Calling { future } => {
+            match state.as_mut().project() {
+                StateProj::Calling { future, call } => {
                     let mut answer = ready!(future.poll(cx))?;
-                    let Some(call) = this.call.as_mut() else {
+                    let Some(Call { tap, terms }) = call.take() else {
                         return Poll::Ready(Ok(answer.map(SseBody::passed)));
                     };
-                    call.stamps.pass(answer.headers_mut());
-                    let next = match call.kind(&answer) {
+                    terms.stamps.pass(answer.headers_mut());
+                    let next = match terms.kind(&answer) {
                         AnswerKind::Other => return Poll::Ready(Ok(answer.map(SseBody::passed))),
-                        AnswerKind::Stream => call.hold(answer),
-                        AnswerKind::Json => match call.read(answer) {
-                            Ok(next) => next,
-                            Err(rejection) => return Poll::Ready(Ok(call.refuse(rejection))),
-                        },
+                        AnswerKind::Stream => terms.hold(answer, tap),
+                        AnswerKind::Json if terms.is_too_large(&answer) => {
+                            return Poll::Ready(Ok(terms.refuse(too_large())));
+                        }
+                        AnswerKind::Json => terms.read(answer),
                     };
-                    this.state.set(next);
+                    state.set(next);
                 }
-                StateProj::Holding { head, stream } => {
+                StateProj::Holding {
+                    head,
+                    stream,
+                    terms,
+                } => {
                     let held = stream.as_mut().expect(COMPLETED);
-                    let call = this.call.as_ref().expect(COMPLETED);
-                    ready!(held.poll_fill(cx, call.settings.hold_bytes));
+                    ready!(held.poll_fill(cx, terms.settings.hold_bytes));
                     if let Some(StreamEnd::Failed(fault)) = held.end() {
                         if held.is_untouched() {
-                            return Poll::Ready(Ok(call.fault(fault)));
+                            return Poll::Ready(Ok(terms.fault(fault)));
                         }
                     }
                     let head = head.take().expect(COMPLETED);
@@ -126,26 +136,23 @@ where
                     body,
                     answer,
                     clocks,
+                    terms,
                 } => {
-                    let call = this.call.as_ref().expect(COMPLETED);
-                    let read = ready!(poll_read(body, answer, clocks, cx));
+                    let reading = answer.as_mut().expect(COMPLETED);
+                    let read = ready!(poll_read(body, reading, clocks, cx));
+                    let mut head = head.take().expect(COMPLETED);
                     let answer = answer.take().expect(COMPLETED);
-                    let reading = Reading {
-                        shape: Shape::Answer,
-                        ..call.reading
-                    };
                     let whole = read
                         .map_err(Refusal::Rejection)
-                        .and_then(|()| answer.finish(reading, call.usage.as_ref()));
+                        .and_then(|()| answer.finish(terms.reading(), terms.usage.as_ref()));
                     return Poll::Ready(Ok(match whole {
                         Ok(bytes) => {
-                            let mut head = head.take().expect(COMPLETED);
                             let length = HeaderValue::from(bytes.len());
                             head.headers.insert(CONTENT_LENGTH, length);
                             Response::from_parts(head, SseBody::local(bytes))
                         }
-                        Err(Refusal::Fault(fault)) => call.fault(&fault),
-                        Err(Refusal::Rejection(rejection)) => call.refuse(rejection),
+                        Err(Refusal::Fault(fault)) => terms.fault(&fault),
+                        Err(Refusal::Rejection(rejection)) => terms.refuse(rejection),
                     }));
                 }
             }
@@ -159,7 +166,7 @@ enum AnswerKind {
     Other,
 }
 
-impl<T: Tap, R: Render> Call<T, R> {
+impl<R: Render> Terms<R> {
     fn kind<B: Body>(&self, answer: &Response<B>) -> AnswerKind {
         let headers = answer.headers();
         let plain = headers
@@ -175,7 +182,7 @@ impl<T: Tap, R: Render> Call<T, R> {
         }
     }
 
-    fn hold<F, B>(&mut self, answer: Response<B>) -> State<F, B, T> {
+    fn hold<F, B, T>(self, answer: Response<B>, tap: T) -> State<F, B, T, R> {
         let (mut head, body) = answer.into_parts();
         let headers = &mut head.headers;
         headers.remove(CONTENT_LENGTH);
@@ -189,41 +196,50 @@ impl<T: Tap, R: Render> Call<T, R> {
         );
         let model = self.chat.as_ref().map_or("unknown", ChatRequest::model);
         let reframer = Reframer::new()
-            .show_usage(self.reading.show_usage)
+            .show_usage(self.show_usage)
             .keep_filters(self.settings.keep_filters)
             .max_event_bytes(self.settings.max_event_bytes)
             .fill_with(&id, model, seconds_since_1970())
-            .tap(self.tap.take().expect(COMPLETED));
-        let silence = self.settings.silence;
-        let stream = Stream::new(body, reframer, self.usage.clone(), silence);
+            .tap(tap);
+        let stream = Stream::new(body, reframer, self.usage.clone(), self.settings.silence);
         State::Holding {
             head: Some(head),
             stream: Some(Box::new(stream)),
+            terms: self,
         }
     }
 
-    fn read<F, B: Body>(&self, answer: Response<B>) -> Result<State<F, B, T>, Rejection> {
+    fn is_too_large<B: Body>(&self, answer: &Response<B>) -> bool {
+        answer.body().size_hint().lower() > self.settings.max_json_bytes as u64
+    }
+
+    fn read<F, B, T>(self, answer: Response<B>) -> State<F, B, T, R> {
         let (head, body) = answer.into_parts();
-        let max_bytes = self.settings.max_json_bytes;
-        if body.size_hint().lower() > max_bytes as u64 {
-            return Err(too_large());
-        }
-        Ok(State::Reading {
+        State::Reading {
             head: Some(head),
             body,
-            answer: Some(JsonAnswer::new(max_bytes)),
+            answer: Some(JsonAnswer::new(self.settings.max_json_bytes)),
             clocks: Clocks::new(self.settings.silence),
-        })
+            terms: self,
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        Reading {
+            show_usage: self.show_usage,
+            keep_filters: self.settings.keep_filters,
+            shape: Shape::Answer,
+        }
     }
 
     /// A failure of the upstream's: a layer outside may still ask another one.
-    fn fault<B>(&self, fault: &UpstreamFault) -> Response<SseBody<B, T>> {
+    fn fault<B, T>(&self, fault: &UpstreamFault) -> Response<SseBody<B, T>> {
         let mut answer = self.refuse(Rejection::from(fault));
         answer.extensions_mut().insert(fault.clone());
         answer
     }
 
-    fn refuse<B>(&self, rejection: Rejection) -> Response<SseBody<B, T>> {
+    fn refuse<B, T>(&self, rejection: Rejection) -> Response<SseBody<B, T>> {
         self.stamps
             .refuse(rejection, self.dialect, &self.render)
             .map(SseBody::local)
@@ -233,14 +249,13 @@ impl<T: Tap, R: Render> Call<T, R> {
 /// Reads a JSON answer to its end.
 fn poll_read<B>(
     body: &mut B,
-    answer: &mut Option<JsonAnswer>,
+    answer: &mut JsonAnswer,
     clocks: &mut Clocks,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Rejection>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let answer = answer.as_mut().expect(COMPLETED);
     let mut pieces = 0;
     loop {
         // No piece is an event, so that the longest silence bounds the whole answer too.

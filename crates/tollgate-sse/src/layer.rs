@@ -16,9 +16,8 @@ use tower_service::Service;
 
 use crate::{
     NoTap, SseBody, SseFuture, Tap,
-    chunk::{Reading, Shape},
     framer::DEFAULT_MAX_EVENT_BYTES,
-    future::Call,
+    future::{Call, Terms},
     stream::Silence,
 };
 
@@ -251,17 +250,11 @@ impl<T: Tap + Clone, M, R: Render + Clone> SseLayer<T, M, R> {
             // Too late only if somebody has measured the body already; then there is no usage.
             let _too_late = body.set("stream_options", r#"{"include_usage":true}"#);
         }
-        let reading = Reading {
-            show_usage: chat.is_none_or(ChatRequest::usage_wanted),
-            keep_filters: settings.keep_filters,
-            shape: Shape::Chunk,
-        };
         let mut tap = self.tap.clone();
         tap.start(extensions);
-        Call {
+        let terms = Terms {
             settings,
-            reading,
-            tap: Some(tap),
+            show_usage: chat.is_none_or(ChatRequest::usage_wanted),
             chat: chat.cloned(),
             request_id: RequestId::of(extensions).cloned(),
             usage: UsageSlot::of(extensions).cloned(),
@@ -269,7 +262,8 @@ impl<T: Tap + Clone, M, R: Render + Clone> SseLayer<T, M, R> {
             dialect: Dialect::of(&head.headers),
             bodiless: head.method == Method::HEAD,
             render: self.render.clone(),
-        }
+        };
+        Call { tap, terms }
     }
 }
 

@@ -60,6 +60,9 @@ impl Output {
             return std::mem::take(&mut self.chunk).slice(run);
         }
         self.flush();
+        if self.copied.capacity() > MAX_KEPT_BYTES {
+            return std::mem::take(&mut self.copied).freeze();
+        }
         self.copied.split().freeze()
     }
 
@@ -71,3 +74,6 @@ impl Output {
         }
     }
 }
+
+/// A larger buffer is not kept for what comes next.
+const MAX_KEPT_BYTES: usize = 64 << 10;

@@ -55,8 +55,11 @@ impl Patterns {
     /// Remembers a chunk, unless something about it is true of it alone.
     pub(crate) fn learn(&mut self, data: &[u8], chunk: &Chunk, findings: &Findings) {
         self.misses = self.misses.saturating_add(1);
-        let settled = self.misses <= EAGER || self.misses.is_power_of_two();
-        if !settled || chunk.usage.is_some() || findings.holes.is_empty() || data.len() > MAX_BYTES
+        let promising = self.misses <= EAGER || self.misses % EAGER == 0;
+        if !promising
+            || chunk.usage.is_some()
+            || findings.holes.is_empty()
+            || data.len() > MAX_BYTES
         {
             return;
         }
@@ -131,5 +134,5 @@ const MAX_PATTERNS: usize = 4;
 /// A longer chunk is a rare one, or differs in more than strings.
 const MAX_BYTES: usize = 4 << 10;
 
-/// So many misses in a row do not mean anything.
-const EAGER: u32 = 8;
+/// After so many misses in a row, only each so many-th is learnt from.
+const EAGER: u32 = 16;

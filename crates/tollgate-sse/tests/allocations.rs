@@ -88,3 +88,46 @@ fn the_framer_costs_nothing_for_what_comes_whole() {
     });
     assert_eq!((events, info.count_total), (1_000, 0));
 }
+
+#[test]
+fn hostile_events_take_a_few_times_their_size_and_leave_nothing() {
+    const EVENT_BYTES: usize = 1_000_000;
+    let filled = |start: &str, middle: &str, end: &str| -> Bytes {
+        let middle = middle.repeat((EVENT_BYTES - start.len() - end.len()) / middle.len());
+        format!("data: {start}{middle}{end}\n\n").into()
+    };
+    let choice = r#"{"choices":[{"delta":{}}]"#;
+    for event in [
+        filled(choice, r#","usage":1"#, "}"),
+        filled(choice, r#","usage":1,"a":1"#, "}"),
+        filled(choice, r#","obfuscation":"""#, "}"),
+        filled(choice, r#","\u0075sage":[]"#, "}"),
+        filled(r#"{"choices":[7"#, r#",{"finish_reason":"s"}"#, "]}"),
+        filled(r#"{"choices":[{}"#, r#",{}"#, "]}"),
+        filled(r#"{"choices":[{"delta":{"a":""#, "a", r#""}}]}"#),
+        filled(r#"{"choices":[{"delta":{"a":1"#, r#","a":"b""#, "}}]}"),
+    ] {
+        for size in [64 << 10, 1 << 20] {
+            let mut reframer = Reframer::new().show_usage(false);
+            let info = measure(|| {
+                for _ in 0..3 {
+                    for at in (0..event.len()).step_by(size) {
+                        reframer.push(event.slice(at..event.len().min(at + size)));
+                        reframer.take_output();
+                    }
+                }
+                // One of the usual size.
+                reframer.push(chunk("", 0));
+                reframer.take_output();
+            });
+            assert!(reframer.end().is_none());
+            let most = info.bytes_max as usize / EVENT_BYTES;
+            assert!(most < 10, "{most} times an event");
+            assert!(
+                info.bytes_current < 300_000,
+                "{} bytes kept",
+                info.bytes_current
+            );
+        }
+    }
+}
