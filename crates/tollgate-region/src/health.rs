@@ -300,6 +300,26 @@ mod tests {
     }
 
     #[test]
+    fn of_many_at_a_time_one_is_the_probe() {
+        for round in 0..200 {
+            let health = Health::default();
+            for _ in 0..3 {
+                fail(&health, 1);
+            }
+            let start = std::sync::Barrier::new(4);
+            let admitted: usize = std::thread::scope(|scope| {
+                let race = || {
+                    start.wait();
+                    usize::from(health.enter(101).is_some())
+                };
+                let racers: Vec<_> = (0..4).map(|_| scope.spawn(race)).collect();
+                racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+            });
+            assert_eq!((round, admitted), (round, 1));
+        }
+    }
+
+    #[test]
     fn late_failures_do_not_prolong_a_pause() {
         let health = Health::default();
         let late: Vec<_> = (0..10).map(|_| health.enter(1).unwrap()).collect();

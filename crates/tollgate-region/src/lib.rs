@@ -68,8 +68,10 @@
 //! [`Model`](tollgate_core::Model); the upstreams that read the model from the body (OpenAI, and
 //! Azure's v1 API) also require [`SharedBody`](tollgate_core::SharedBody), because the model of a
 //! body that nobody read cannot be vouched for. With Azure's classic API `SharedBody` is optional:
-//! without it the request's own body is sent, which works once, so there is one attempt. Every
-//! attempt gets a fork of it in its extensions, for edits by the layers inside.
+//! without it the request's own body is sent, which works once, so there is one attempt.
+//!
+//! Every attempt gets, in its extensions, a fork of the `SharedBody` for edits by the layers inside,
+//! and the upstream's [`AttemptSettings`](tollgate_core::AttemptSettings).
 //!
 //! # What reaches an upstream
 //!
@@ -79,6 +81,19 @@
 //! connection or forwarding headers. So nothing that a caller writes can choose a region or an
 //! upstream. Answers are asked for without compression. The way back is the same: content headers
 //! and `openai-processing-ms` pass, and `x-tollgate-region` and `x-tollgate-upstream` are added.
+//!
+//! [`Credentials`] are a key, a key from the environment, a closure's answer, or a
+//! [`RotatingSecret`] such as an Entra token, which a task of yours keeps fresh. A call only ever
+//! looks at them; where there are none for the moment, it goes to another upstream.
+//!
+//! # What keeps a call in its region
+//!
+//! An upstream is built for one region, and its name, address and deployment type are checked
+//! before anything runs: no pool mixes regions, no address serves two, and no type that Azure may
+//! answer elsewhere stands in a region that it would leave. Each dispatch is compared with the
+//! call's region once more; [`RegionStatus::cross_region`] counts the differences, and is 0. What
+//! Azure says about where an answer was made is compared too:
+//! [`DeploymentStatus::misplaced`] is an alarm.
 //!
 //! # Choice, and further attempts
 //!
@@ -93,6 +108,8 @@
 //! 5xx, and on an [`UpstreamFault`](tollgate_core::UpstreamFault). Never after that, never to
 //! another region, and never on the caller's own mistakes. All attempts share one clock and three
 //! attempts, and all callers of a region a retry budget. The last attempt's failure is the answer.
+//!
+//! [`Upstreams::status`] and [`Upstreams::region_status`] tell all of it, for metrics and admins.
 //!
 //! # Refusals
 //!
@@ -113,9 +130,11 @@
 //!
 //! # Cost
 //!
-//! Choosing takes no lock and no allocation. A call that can be tried again costs a clone of the
-//! inner service, of the forwarded headers and of the extensions. Clocks are tokio's: the layer
-//! must run inside its runtime with time enabled.
+//! Choosing takes no lock and no allocation: among a hundred upstreams it takes 0.3 µs more than
+//! among two, and a call through [`UpstreamLayer`] 1.3 µs in all (`cargo bench -p tollgate-region`,
+//! on one core of a shared AMD EPYC). A call that can be tried again costs a clone of the inner
+//! service, of the forwarded headers and of the extensions. Clocks are tokio's: the layer must run
+//! inside its runtime with time enabled.
 //!
 //! # Features
 //!

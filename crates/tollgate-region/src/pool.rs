@@ -28,7 +28,8 @@ pub(crate) struct RegionShared {
     pub(crate) cooldown: Duration,
     pub(crate) retries: RetryBudget,
     pub(crate) random: Random,
-    pub(crate) tally: RegionTally,
+    /// Outlives the region where one set of upstreams follows another.
+    pub(crate) tally: Arc<RegionTally>,
 }
 
 /// What has happened in a region so far.

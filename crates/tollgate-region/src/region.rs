@@ -198,6 +198,7 @@ fn is_dots(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -221,6 +222,30 @@ mod tests {
             ("http://us.example.com/openai/eu/v1/x", "eu"),
         ] {
             assert_eq!(region(&paths(), path).as_deref(), Some(name), "{path}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        // Whatever a path says, the region is its second segment, letter by letter.
+        #[test]
+        fn a_path_names_one_region_or_none(
+            path in "(/openai/(eu|us)/v1)?(/(openai|eu|us|v1|EU|[.]{1,3}|%2[eEfF]|e%75|[a-z]{0,2}|[!-~&&[^?#]]{0,3})){1,8}",
+        ) {
+            let Ok(request) = Request::builder().uri(&path).body(()) else { return Ok(()) };
+            let found = paths().region(&request.into_parts().0);
+            let segments: Vec<_> = path.split('/').collect();
+            let named = match segments[..] {
+                ["", "openai", name @ ("eu" | "us"), "v1", _, ..] => Some(name),
+                _ => None,
+            };
+            let goes_up = segments.iter().any(|segment| {
+                let plain = segment.replace("%2e", ".").replace("%2E", ".");
+                plain == "." || plain == ".."
+            });
+            let expected = named.filter(|_| !goes_up);
+            prop_assert_eq!(found.as_ref().map(Region::as_str), expected, "{}", path);
         }
     }
 

@@ -24,7 +24,8 @@ pub(crate) struct Target {
     pub(crate) weight: NonZeroU32,
     pub(crate) head_timeout: Duration,
     pub(crate) settings: AttemptSettings,
-    pub(crate) health: Health,
+    /// Outlives the target where one set of upstreams follows another.
+    pub(crate) health: Arc<Health>,
 }
 
 impl Target {

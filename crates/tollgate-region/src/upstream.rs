@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use tollgate_core::{AttemptSettings, Region};
@@ -6,7 +6,6 @@ use tollgate_core::{AttemptSettings, Region};
 use crate::{
     ConfigError, Credentials, DeploymentType,
     address::{BaseUrl, is_deployment, path_segment},
-    health::Health,
     residency::plain,
     target::Target,
 };
@@ -260,7 +259,7 @@ impl Upstream {
                 weight: self.weight,
                 head_timeout: self.head_timeout,
                 settings: self.settings,
-                health: Health::default(),
+                health: Arc::default(),
             };
             targets.push((model.clone(), target));
         }
@@ -313,6 +312,8 @@ const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn eu() -> Region {
@@ -358,6 +359,44 @@ mod tests {
             )),
             "https://eu.api.openai.com/v1/chat/completions"
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn a_deployment_is_one_path_segment_whatever_its_name(name in "\\PC{1,40}|[./%?#&\\\\;:@ a]{1,12}") {
+            let upstream = Upstream::azure("a", eu(), "https://h", "k").deployment("m", &*name);
+            let Ok(targets) = upstream.targets() else {
+                prop_assert!(name == "." || name == "..");
+                return Ok(());
+            };
+            let uri = &targets[0].1.uri;
+            prop_assert_eq!(uri.host(), Some("h"));
+            prop_assert_eq!(uri.query(), Some("api-version=2024-10-21"));
+            let segments: Vec<_> = uri.path().split('/').collect();
+            prop_assert_eq!(segments.len(), 6);
+            let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~%".contains(&b);
+            prop_assert!(segments[3].bytes().all(unreserved));
+            prop_assert_eq!(decoded(segments[3]), name.as_bytes());
+        }
+    }
+
+    fn decoded(segment: &str) -> Vec<u8> {
+        let mut rest = segment.as_bytes();
+        let mut decoded = Vec::new();
+        while let [first, others @ ..] = rest {
+            rest = others;
+            if *first == b'%' {
+                let (digits, others) = others.split_at(2);
+                let digits = std::str::from_utf8(digits).unwrap();
+                decoded.push(u8::from_str_radix(digits, 16).unwrap());
+                rest = others;
+            } else {
+                decoded.push(*first);
+            }
+        }
+        decoded
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     ConfigError, DeploymentStatus, RegionStatus, Upstream,
     choice::Random,
     health::{Breaker, Clock},
-    pool::{Pool, RegionShared, RegionTally},
+    pool::{Pool, RegionShared},
     retry_budget::RetryBudget,
     target::Target,
 };
@@ -58,6 +58,7 @@ impl Upstreams {
             cooldown: DEFAULT_COOLDOWN,
             retries: (10, 1, 100),
             seed: RandomState::new().build_hasher().finish(),
+            before: None,
         }
     }
 
@@ -111,6 +112,18 @@ impl Upstreams {
     pub(crate) fn pool(&self, region: &Region, model: &str) -> Option<&Arc<Pool>> {
         self.regions.get(region)?.pools.get(model)
     }
+
+    /// The deployment that this one takes the place of.
+    fn same(&self, target: &Target) -> Option<&Arc<Target>> {
+        let pool = self.pool(&target.region, &target.model)?;
+        let mut targets = pool.targets();
+        targets.find(|same| same.upstream == target.upstream && same.uri == target.uri)
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        let any = self.regions.values().next()?;
+        Some(any.shared.clock)
+    }
 }
 
 impl fmt::Debug for Upstreams {
@@ -130,6 +143,7 @@ pub struct UpstreamsBuilder {
     cooldown: Duration,
     retries: (u32, u32, u32),
     seed: u64,
+    before: Option<Upstreams>,
 }
 
 impl UpstreamsBuilder {
@@ -169,6 +183,14 @@ impl UpstreamsBuilder {
         self
     }
 
+    /// Goes on from a set that these upstreams replace, for instance when a configuration is read
+    /// again: deployments whose region, upstream, model and address stay keep their breaker, their
+    /// rest, their calls under way and their counts, and regions their counts.
+    pub fn following(mut self, before: &Upstreams) -> Self {
+        self.before = Some(before.clone());
+        self
+    }
+
     /// Checks everything.
     ///
     /// # Errors
@@ -176,7 +198,9 @@ impl UpstreamsBuilder {
     /// The first upstream that is not sound by itself, stands in another region's pool, has a
     /// name that is taken, or shares its address with an upstream of another region.
     pub fn build(self) -> Result<Upstreams, ConfigError> {
-        let clock = Clock::start();
+        let before = self.before.as_ref();
+        let clock = before.and_then(Upstreams::clock);
+        let clock = clock.unwrap_or_else(Clock::start);
         let mut names = HashSet::new();
         let mut places: HashMap<String, Region> = HashMap::new();
         let mut targets: HashMap<Region, HashMap<Arc<str>, Vec<Arc<Target>>>> = HashMap::new();
@@ -195,7 +219,11 @@ impl UpstreamsBuilder {
                         upstream: upstream.name().to_owned(),
                     });
                 }
-                for (model, target) in upstream.targets()? {
+                for (model, mut target) in upstream.targets()? {
+                    let same = before.and_then(|before| before.same(&target));
+                    if let Some(same) = same {
+                        target.health = Arc::clone(&same.health);
+                    }
                     let pool = by_model.entry(model.into()).or_default();
                     pool.push(Arc::new(target));
                 }
@@ -213,6 +241,8 @@ impl UpstreamsBuilder {
         }
         let regions = targets.into_iter().map(|(region, by_model)| {
             let (percent, per_second, burst) = self.retries;
+            let same = before.and_then(|before| before.regions.get(&region));
+            let tally = same.map(|same| Arc::clone(&same.shared.tally));
             let shared = Arc::new(RegionShared {
                 region: region.clone(),
                 clock,
@@ -220,7 +250,7 @@ impl UpstreamsBuilder {
                 cooldown: self.cooldown,
                 retries: RetryBudget::new(percent, per_second, burst),
                 random: Random::new(self.seed),
-                tally: RegionTally::default(),
+                tally: tally.unwrap_or_default(),
             });
             let pools = by_model.into_iter().map(|(model, targets)| {
                 let pool = Pool::new(targets, Arc::clone(&shared));

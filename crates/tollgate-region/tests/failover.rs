@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance, sleep};
 use tollgate_core::{Rejection, RejectionKind, UpstreamFault};
-use tollgate_region::{BreakerState, Fault, UpstreamLayer, Upstreams};
+use tollgate_region::{BreakerState, Fault, Upstream, UpstreamLayer, Upstreams};
 use tollgate_testing::ScriptedBody;
 use tower::{Layer, ServiceExt};
 
@@ -429,6 +429,24 @@ async fn lower_priorities_wait_for_their_turn() {
     assert_eq!(at_last, Some(5), "{hosts:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_upstream_gets_fewer_calls() {
+    let upstreams = eu(["slow", "fast"].map(|name| azure(name, "eu")));
+    let client = Client::new(|seen| match seen.host() {
+        "slow.test" => Reaction::After(SECOND, Box::new(ok())),
+        _ => Reaction::After(SECOND / 20, Box::new(ok())),
+    });
+    let service = layer(&upstreams).layer(client);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        tasks.spawn(service.clone().oneshot(call("eu")));
+        sleep(SECOND / 100).await;
+    }
+    tasks.join_all().await;
+    let slow = status_of(&upstreams, "slow").attempts;
+    assert!((20..200).contains(&slow), "{slow}");
+}
+
 #[tokio::test]
 async fn an_unclassified_error_is_not_tried_again() {
     let client = Client::new(|_| Reaction::Break(Fault::Connect));
@@ -437,4 +455,45 @@ async fn an_unclassified_error_is_not_tried_again() {
     assert_eq!(head.status(), 502);
     assert!(!text.contains("sweden") && !text.contains("http"), "{text}");
     assert_eq!(client.hosts().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_follows_another_goes_on_from_it() {
+    let client = Client::new(|seen| match seen.host() {
+        "a.test" => answer(500, ""),
+        "b.test" => answer_with(429, &[("retry-after", "60")], ""),
+        _ => ok(),
+    });
+    let before = Upstreams::builder().breaker(1, SECOND * 60);
+    let before = before.pool(region("eu"), ["a", "b"].map(|name| azure(name, "eu")));
+    let before = before.build().unwrap();
+    sleep(SECOND).await;
+    let service = layer(&before).layer(client.clone());
+    assert_ne!(service.oneshot(call("eu")).await.unwrap().status(), 200);
+
+    let moved = Upstream::azure("b", region("eu"), "http://elsewhere.test", "k");
+    let after = Upstreams::builder().following(&before);
+    let after = after.pool(
+        region("eu"),
+        [azure("a", "eu"), moved.deployment("gpt-4o", "d")],
+    );
+    let after = after.build().unwrap();
+    let a = status_of(&after, "a");
+    assert_eq!(
+        (a.breaker, a.attempts, a.failures),
+        (BreakerState::Open, 1, 1)
+    );
+    assert_eq!(a.blocked_for, Some(SECOND * 60));
+    // What moved elsewhere is another deployment.
+    let b = status_of(&after, "b");
+    assert_eq!(
+        (b.breaker, b.attempts, b.cooldown),
+        (BreakerState::Closed, 0, None)
+    );
+    client.forget();
+    let service = layer(&after).layer(client.clone());
+    assert_eq!(service.oneshot(call("eu")).await.unwrap().status(), 200);
+    assert_eq!(client.hosts(), ["elsewhere.test"]);
+    let regions = [&before, &after].map(|set| set.region_status()[0].calls);
+    assert_eq!(regions, [2, 2]);
 }
