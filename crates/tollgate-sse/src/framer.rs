@@ -266,33 +266,28 @@ impl Framer {
         {
             line.start += BYTE_ORDER_MARK.len();
         }
-        if line.is_empty() {
+        let text = &self.chunk[line.clone()];
+        if text.is_empty() {
             return true;
         }
-        let text = &self.chunk[line.clone()];
-        if let Some(value) = text.strip_prefix(b"data:") {
-            self.data_lines += 1;
-            let spaced = value.first() == Some(&b' ');
-            let start = line.start + "data:".len() + usize::from(spaced);
-            if matches!(self.data, Data::None) {
+        match (&mut self.data, text.strip_prefix(b"data:")) {
+            (Data::None, Some(value)) => {
+                let spaced = value.first() == Some(&b' ');
+                let start = line.end - value.len() + usize::from(spaced);
+                self.data_lines += 1;
                 self.data = Data::Slice {
                     value: start..line.end,
                     canonical_from: Some(line.start).filter(|_| spaced && ends_with_lf),
                     wire: None,
                 };
-            } else {
-                self.unslice();
-                self.joined.push(b'\n');
-                self.joined.extend_from_slice(&self.chunk[start..line.end]);
+                return false;
             }
-            return false;
-        }
-        // The line stands between the data and the empty line, so these are not one slice.
-        if let Data::Slice { canonical_from, .. } = &mut self.data {
-            *canonical_from = None;
+            // This line stands between the data and the empty line: they are not one slice.
+            (Data::Slice { canonical_from, .. }, _) => *canonical_from = None,
+            _ => {}
         }
         let chunk = self.chunk.clone();
-        self.other_field(&chunk[line]);
+        self.field(&chunk[line]);
         false
     }
 
@@ -303,21 +298,16 @@ impl Framer {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
         let empty = line.is_empty();
-        if let Some(value) = line.strip_prefix(b"data:") {
-            let value = value.strip_prefix(b" ").unwrap_or(value);
-            if matches!(self.data, Data::None) {
-                self.data_lines += 1;
+        match (&self.data, line.strip_prefix(b"data:")) {
+            (Data::None, Some(value)) => {
+                let value = value.strip_prefix(b" ").unwrap_or(value);
                 let from = carried.len() - value.len();
+                self.data_lines += 1;
                 self.data = Data::Joined { from };
                 std::mem::swap(&mut self.joined, &mut carried);
-            } else {
-                self.push_data(value);
             }
-        } else if !empty {
-            if let Data::Slice { canonical_from, .. } = &mut self.data {
-                *canonical_from = None;
-            }
-            self.other_field(line);
+            _ if empty => {}
+            _ => self.field(line),
         }
         // The buffer is used again.
         carried.clear();
@@ -325,18 +315,7 @@ impl Framer {
         empty
     }
 
-    fn push_data(&mut self, value: &[u8]) {
-        self.data_lines += 1;
-        self.unslice();
-        if matches!(self.data, Data::None) {
-            self.data = Data::Joined { from: 0 };
-        } else {
-            self.joined.push(b'\n');
-        }
-        self.joined.extend_from_slice(value);
-    }
-
-    fn other_field(&mut self, line: &[u8]) {
+    fn field(&mut self, line: &[u8]) {
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default();
@@ -360,6 +339,17 @@ impl Framer {
             }
             _ => {}
         }
+    }
+
+    fn push_data(&mut self, value: &[u8]) {
+        self.data_lines += 1;
+        self.unslice();
+        if matches!(self.data, Data::None) {
+            self.data = Data::Joined { from: 0 };
+        } else {
+            self.joined.push(b'\n');
+        }
+        self.joined.extend_from_slice(value);
     }
 
     /// Takes over what the next piece will complete.
