@@ -10,7 +10,8 @@ use crate::Units;
 /// What to ask the store for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The surest figure first. What has a second is asked again with less if there is no room.
+    /// The surest figure first. What has a second is asked again with less if there is no room,
+    /// and with the prompt [counted](Plan::count) if it can be.
     pub(crate) first: Units,
     pub(crate) second: Option<Units>,
     /// What the call has cost once its prompt was read, whatever comes after.
@@ -82,6 +83,23 @@ impl Plan {
             started: call(prompt.estimate, 0),
             output,
         })
+    }
+
+    /// What to ask for when the surest figure does not fit, if that would be less: the prompt's
+    /// count, or its estimate where the counter knows no better.
+    pub(crate) fn count<C: TokenCounter>(
+        &mut self,
+        extensions: &Extensions,
+        counter: &C,
+    ) -> Option<Units> {
+        let guess = self.second.take()?;
+        let (Some(chat), Some(model)) = (ChatRequest::of(extensions), Model::of(extensions)) else {
+            return Some(guess);
+        };
+        let prompt = chat.prompt_tokens(|chat| counter.count(chat, model));
+        let output = guess.tokens.saturating_sub(self.started.tokens);
+        self.started = Units::new(1, prompt.estimate).capped();
+        Some(Units::new(1, prompt.estimate.saturating_add(output)).capped())
     }
 }
 

@@ -70,10 +70,10 @@
 //! | the prompt's figure | when |
 //! |---|---|
 //! | upper bound | a cap is stated, and it fits |
-//! | estimate | a cap is stated, the upper bound does not fit, and no exact count is known |
+//! | count, or the estimate if nobody can count | a cap is stated, and the upper bound does not fit |
 //! | estimate | no cap is stated |
 //!
-//! Bounds become a count where they are further apart than a thousandth of the limit, if the
+//! Bounds become a count also where they are further apart than a thousandth of the limit, if the
 //! [counter](BudgetLayer::counter) can count. The output is the largest stated cap, times `n`;
 //! 1,024 tokens where none is stated, but at most an eighth of the limit.
 //!

@@ -168,7 +168,7 @@ where
         denial: &Denial,
         mut asked: Asked,
     ) -> Verdict<St::Reserve> {
-        if let Some(cost) = asked.plan.second.take() {
+        if let Some(cost) = asked.plan.count(&head.extensions, &self.counter) {
             return self.ask(head, Asked { cost, ..asked });
         }
         let key = self.key.find(head)?;
