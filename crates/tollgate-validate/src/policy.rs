@@ -142,8 +142,8 @@ impl Policy {
         self
     }
 
-    /// Adds a rule about a request that has passed everything else. It may set and remove members
-    /// of the body.
+    /// Adds a rule about a request that has passed everything else, see [`ChatRequest`]. It may set
+    /// and remove members of the body.
     #[must_use]
     pub fn request_rule<F>(mut self, rule: F) -> Self
     where

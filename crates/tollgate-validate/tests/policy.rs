@@ -1,0 +1,200 @@
+//! What users can change about the table.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use tollgate_core::{Rejection, RejectionKind, RequestBody};
+use tollgate_validate::{Kind, Param, Plain, Policy, ValidateLayer, Verdict};
+use tower::{Layer, ServiceExt, service_fn};
+
+/// The body that reaches the service and the names that were absorbed, or `param` and `code`.
+async fn ask(policy: Policy, members: &str) -> Result<(String, String), (String, String)> {
+    let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async {
+        Ok::<_, Infallible>(Response::new(request.into_body()))
+    });
+    let json = format!(r#"{{"model":"m",{members},"messages":[{{"role":"user","content":"x"}}]}}"#);
+    let request = Request::post("/")
+        .header("content-type", "application/json")
+        .body(Full::from(json))
+        .unwrap();
+    let answer = ValidateLayer::new(policy).layer(echo).oneshot(request);
+    let (head, body) = answer.await.unwrap().into_parts();
+    if let Some(rejection) = head.extensions.get::<Rejection>() {
+        let text = |part: Option<&str>| part.unwrap_or("null").to_owned();
+        return Err((text(rejection.param()), text(rejection.code())));
+    }
+    let absorbed = head.headers.get("x-tollgate-absorbed");
+    let absorbed = absorbed
+        .map_or("", |names| names.to_str().unwrap())
+        .to_owned();
+    let body = body.collect().await.unwrap().to_bytes();
+    Ok((String::from_utf8(body.to_vec()).unwrap(), absorbed))
+}
+
+async fn refused(policy: Policy, members: &str) -> (String, String) {
+    match ask(policy, members).await {
+        Err((param, code)) => (param, code),
+        Ok((body, _)) => panic!("{body} was passed on"),
+    }
+}
+
+fn as_pair(param: &str, code: &str) -> (String, String) {
+    (param.to_owned(), code.to_owned())
+}
+
+fn invalid(message: &'static str) -> Rejection {
+    Rejection::new(RejectionKind::InvalidRequest).with_message(message)
+}
+
+#[tokio::test]
+async fn a_parameter_can_be_added_with_its_bounds() {
+    let policy = || Policy::strict().param(Param::new("top_k", Kind::Integer { min: 1, max: 9 }));
+    let (body, _) = ask(policy(), r#""top_k":9"#).await.unwrap();
+    assert!(body.contains(r#""top_k":9"#));
+    let low = refused(policy(), r#""top_k":0"#).await;
+    assert_eq!(low, as_pair("top_k", "integer_below_min_value"));
+    let unknown = refused(Policy::strict(), r#""top_k":9"#).await;
+    assert_eq!(unknown, as_pair("top_k", "unknown_parameter"));
+}
+
+#[tokio::test]
+async fn bounds_can_be_changed() {
+    let kind = Kind::Decimal { min: 0.0, max: 1.0 };
+    let policy = Policy::compatible().param(Param::new("temperature", kind));
+    let high = refused(policy, r#""temperature":1.1"#).await;
+    assert_eq!(high, as_pair("temperature", "decimal_above_max_value"));
+}
+
+#[tokio::test]
+async fn a_parameter_can_be_accepted_refused_removed_or_absorbed() {
+    let accepted = Policy::strict().accept("n").accept("anything");
+    let (body, absorbed) = ask(accepted, r#""n":3,"anything":[{}]"#).await.unwrap();
+    assert!(body.contains(r#""n":3,"anything":[{}]"#) && absorbed.is_empty());
+    // What is accepted is still checked.
+    let bad = refused(Policy::strict().accept("n"), r#""n":0"#).await;
+    assert_eq!(bad, as_pair("n", "integer_below_min_value"));
+
+    let policy = || Policy::strict().refuse("user");
+    let bad = refused(policy(), r#""user":"u""#).await;
+    assert_eq!(bad, as_pair("user", "unsupported_parameter"));
+    // Null means absent, for what is refused too.
+    assert!(ask(policy(), r#""user":null"#).await.is_ok());
+
+    let bad = refused(Policy::strict().remove("user"), r#""user":null"#).await;
+    assert_eq!(bad, as_pair("user", "unknown_parameter"));
+
+    let policy = || Policy::strict().absorb("metadata").absorb("n");
+    let (body, absorbed) = ask(policy(), r#""n":1,"metadata":{}"#).await.unwrap();
+    assert_eq!(
+        body,
+        r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#
+    );
+    assert_eq!(absorbed, "n, metadata");
+    let bad = refused(policy(), r#""metadata":[]"#).await;
+    assert_eq!(bad, as_pair("metadata", "invalid_type"));
+}
+
+#[tokio::test]
+async fn only_some_values_can_be_absorbed() {
+    let harmless = Verdict::AbsorbOnly(&[Plain::Text("on"), Plain::Bool(true), Plain::Integer(1)]);
+    let policy = || Policy::strict().param(Param::new("x", Kind::Any).verdict(harmless));
+    for value in [r#""on""#, r#""\u006fn""#, "true", "1", "1.0", "10e-1"] {
+        let (_, absorbed) = ask(policy(), &format!(r#""x":{value}"#)).await.unwrap();
+        assert_eq!(absorbed, "x", "{value}");
+    }
+    for value in [r#""off""#, "false", "2", "1.5", "[]", "{}"] {
+        let bad = refused(policy(), &format!(r#""x":{value}"#)).await;
+        assert_eq!(bad, as_pair("x", "unsupported_parameter"), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn rules_see_values_that_are_good_so_far() {
+    let policy = || {
+        Policy::strict()
+            .rule("user", |json| {
+                assert!(json.starts_with('"'), "checked before");
+                match json {
+                    r#""root""# => Err(invalid("Not you.").with_param("user")),
+                    _ => Ok(()),
+                }
+            })
+            .rule("temperature", |_| {
+                Err(invalid("Never.").with_param("temperature"))
+            })
+    };
+    assert!(ask(policy(), r#""user":"ann""#).await.is_ok());
+    assert_eq!(refused(policy(), r#""user":"root""#).await.0, "user");
+    assert!(ask(policy(), r#""user":null"#).await.is_ok());
+    // Faults of kind come first, and then rules in the order of the table.
+    let both = r#""user":"root","temperature":1"#;
+    assert_eq!(
+        refused(policy(), &format!("{both},\"stop\":1")).await.0,
+        "stop"
+    );
+    assert_eq!(refused(policy(), both).await.0, "temperature");
+    assert_eq!(refused(policy(), r#""user":7"#).await.0, "user");
+}
+
+#[tokio::test]
+async fn rules_about_the_request_may_change_it() {
+    let policy = || {
+        Policy::strict().request_rule(|request, body| {
+            if request.stream() {
+                return Err(invalid("No streams here.").with_param("stream"));
+            }
+            if request.output_cap().is_none() {
+                body.set("max_tokens", "64")
+                    .map_err(|_| invalid("too late"))?;
+            }
+            Ok(())
+        })
+    };
+    assert_eq!(refused(policy(), r#""stream":true"#).await.0, "stream");
+    let (body, _) = ask(policy(), r#""stream":false"#).await.unwrap();
+    assert!(
+        body.starts_with(r#"{"max_tokens":64,"model":"m""#),
+        "{body}"
+    );
+    let (body, _) = ask(policy(), r#""max_tokens":5"#).await.unwrap();
+    assert!(!body.contains("64"));
+}
+
+#[tokio::test]
+async fn unknown_parameters_can_pass_but_not_in_two_readings() {
+    let policy = || Policy::compatible().allow_unknown();
+    let (body, _) = ask(policy(), r#""top_k":1,"min_p":null"#).await.unwrap();
+    assert!(body.contains(r#""top_k":1,"min_p":null"#));
+    for twin in ["Model", "max_to\u{212A}ens", "u\u{17F}er", r"\u004dESSAGES"] {
+        let bad = refused(policy(), &format!(r#""{twin}":1"#)).await;
+        assert_eq!(bad.1, "unknown_parameter", "{twin}");
+    }
+    let bad = refused(policy(), r#""top_k":1,"top_\u006b":2"#).await;
+    assert_eq!(bad, as_pair("top_k", "null"));
+}
+
+#[tokio::test]
+async fn values_can_be_limited() {
+    // The request, its model, the list, the message, and its two members.
+    let policy = |values| Policy::compatible().max_values(values);
+    assert!(ask(policy(7), r#""stream":true"#).await.is_ok());
+    let bad = refused(policy(6), r#""stream":true"#).await;
+    assert_eq!(bad, as_pair("null", "null"));
+}
+
+#[tokio::test]
+async fn the_largest_token_is_the_models() {
+    let policy = || Policy::strict().largest_token(|model| (model == "m").then_some(10));
+    assert!(ask(policy(), r#""logit_bias":{"10":1}"#).await.is_ok());
+    for (bias, param) in [
+        (r#"{"11":1}"#, "logit_bias"),
+        (r#"{"x":1}"#, "logit_bias"),
+        (r#"{"1":1,"01":2}"#, "logit_bias.1"),
+    ] {
+        let bad = refused(policy(), &format!(r#""logit_bias":{bias}"#)).await;
+        assert_eq!(bad, as_pair(param, "null"), "{bias}");
+    }
+}
