@@ -122,6 +122,20 @@
 //!
 //! The repository's `examples/` has each of them as a package that runs.
 //!
+//! # When it does not compile
+//!
+//! The compiler names the bound that is not met. What it does not say:
+//!
+//! * *expected `Infallible`*, in axum: the client at the end fails with errors of its own. They have
+//!   become answers on the way, but the type remains: put `axum::error_handling::HandleErrorLayer`
+//!   outermost.
+//! * *doesn't satisfy `…: Clone`*: a layer that waits before it calls needs a service that can be
+//!   cloned. Wrap what cannot in a `tower::buffer::Buffer`, inside all layers that refuse.
+//! * *expected `RequestBody<…>`*: see axum above. [`ValidateLayer`] and [`UpstreamLayer`] change the
+//!   body's type.
+//! * *doesn't satisfy `…: Render`*, or another trait that closures have: their arguments need types,
+//!   as in `|rejection: &Rejection, dialect: Dialect|`.
+//!
 //! # Recipes
 //!
 //! ## Only budgets
