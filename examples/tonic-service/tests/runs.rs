@@ -108,7 +108,10 @@ async fn complete_over_web(address: SocketAddr, key: &str) -> (http::HeaderMap, 
         .body(Full::<Bytes>::from(body))
         .unwrap();
     let response = soon(http_client().request(request)).await.unwrap();
-    assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/grpc-web+proto"
+    );
     let (head, body) = response.into_parts();
     (head.headers, soon(body.collect()).await.unwrap().to_bytes())
 }
