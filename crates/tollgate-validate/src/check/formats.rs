@@ -24,7 +24,7 @@ impl<'j> Check<'j, '_> {
         let mut has_schema = false;
         let seen = self.members(
             path,
-            ["type", "json_schema"],
+            &["type", "json_schema"],
             Unknown::Refuse,
             |check, name, path, value| {
                 match name {
@@ -51,7 +51,7 @@ impl<'j> Check<'j, '_> {
         }
         let seen = self.members(
             path,
-            ["name", "description", "schema", "strict"],
+            &["name", "description", "schema", "strict"],
             Unknown::Pass,
             |check, name, path, value| match name {
                 "name" => check.name(path, value).map(|_| ()),
@@ -78,7 +78,7 @@ impl<'j> Check<'j, '_> {
         }
         let seen = self.members(
             path,
-            ["type", "content"],
+            &["type", "content"],
             Unknown::Pass,
             |check, name, path, value| match name {
                 "type" => check.choice(path, value, &["content"]).map(|_| ()),
@@ -113,7 +113,7 @@ impl<'j> Check<'j, '_> {
     fn predicted_part(&mut self, path: &Path<'_>) -> Scan {
         let seen = self.members(
             path,
-            ["type", "text"],
+            &["type", "text"],
             Unknown::Pass,
             |check, name, path, value| match name {
                 "type" => check.choice(path, value, &["text"]).map(|_| ()),
@@ -136,7 +136,7 @@ impl<'j> Check<'j, '_> {
         }
         let seen = self.members(
             path,
-            ["voice", "format"],
+            &["voice", "format"],
             Unknown::Pass,
             |check, name, path, value| match (name, value) {
                 // A voice of one's own is an object.
@@ -156,7 +156,7 @@ impl<'j> Check<'j, '_> {
         self.found.stream_options = true;
         self.members(
             path,
-            ["include_usage", "include_obfuscation"],
+            &["include_usage", "include_obfuscation"],
             Unknown::Refuse,
             |check, name, path, value| {
                 if name == "include_usage" {

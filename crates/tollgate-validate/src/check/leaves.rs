@@ -18,7 +18,7 @@ impl<'j> Check<'j, '_> {
     pub(super) fn members<const N: usize>(
         &mut self,
         path: &Path<'_>,
-        known: [&'static str; N],
+        known: &'static [&'static str; N],
         unknown: Unknown,
         mut each: impl FnMut(&mut Self, &'static str, &Path<'_>, Value<'j>) -> Scan,
     ) -> Scan<Seen<N>> {
@@ -306,13 +306,13 @@ pub(super) enum Unknown {
 /// Which of an object's known members were there, null or not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<const N: usize> {
-    known: [&'static str; N],
+    known: &'static [&'static str; N],
     seen: [bool; N],
 }
 
 impl<const N: usize> Seen<N> {
     pub(super) fn has(&self, name: &str) -> bool {
-        let mut members = self.known.iter().zip(&self.seen);
-        members.any(|(known, seen)| *seen && *known == name)
+        let mut members = self.known.iter().zip(self.seen);
+        members.any(|(known, seen)| seen && *known == name)
     }
 }

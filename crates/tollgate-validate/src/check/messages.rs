@@ -47,7 +47,7 @@ impl<'j> Check<'j, '_> {
         let mut message = Message::default();
         let seen = self.members(
             path,
-            [
+            &[
                 "role",
                 "content",
                 "name",
@@ -118,7 +118,7 @@ impl<'j> Check<'j, '_> {
             (Some(Role::Assistant), "audio") => {
                 if self.optional_object(path, value)? {
                     let seen =
-                        self.members(path, ["id"], Unknown::Pass, |check, _, path, value| {
+                        self.members(path, &["id"], Unknown::Pass, |check, _, path, value| {
                             check.string(path, value).map(|_| ())
                         })?;
                     self.require(path, &seen, "id");

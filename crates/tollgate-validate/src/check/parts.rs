@@ -51,7 +51,7 @@ impl<'j> Check<'j, '_> {
         let mut kind = None;
         let seen = self.members(
             path,
-            [
+            &[
                 "type",
                 "text",
                 "image_url",
@@ -123,7 +123,7 @@ impl<'j> Check<'j, '_> {
         let mut detail = ImageDetail::Auto;
         let seen = self.members(
             path,
-            ["url", "detail"],
+            &["url", "detail"],
             Unknown::Pass,
             |check, name, path, value| {
                 match (name, value) {
@@ -158,7 +158,7 @@ impl<'j> Check<'j, '_> {
         }
         let seen = self.members(
             path,
-            ["data", "format"],
+            &["data", "format"],
             Unknown::Pass,
             |check, name, path, value| match name {
                 "data" => check.string(path, value).map(|_| ()),
@@ -177,7 +177,7 @@ impl<'j> Check<'j, '_> {
         let mut has = [false; 3];
         self.members(
             path,
-            ["file_id", "filename", "file_data"],
+            &["file_id", "filename", "file_data"],
             Unknown::Pass,
             |check, name, path, value| {
                 let place = match name {

@@ -60,7 +60,7 @@ impl<'j> Check<'j, '_> {
         let mut is_function = false;
         let seen = self.members(
             path,
-            ["type", "function"],
+            &["type", "function"],
             Unknown::Pass,
             |check, name, path, value| {
                 match (name, value) {
@@ -88,7 +88,7 @@ impl<'j> Check<'j, '_> {
         let mut called = None;
         let seen = self.members(
             path,
-            ["name", "description", "parameters", "strict"],
+            &["name", "description", "parameters", "strict"],
             Unknown::Pass,
             |check, name, path, value| {
                 match (name, value) {
@@ -124,7 +124,7 @@ impl<'j> Check<'j, '_> {
         let mut function = None;
         let seen = self.members(
             path,
-            ["type", "function", "allowed_tools", "custom"],
+            &["type", "function", "allowed_tools", "custom"],
             Unknown::Pass,
             |check, name, path, value| {
                 match name {
@@ -132,7 +132,7 @@ impl<'j> Check<'j, '_> {
                     "function" if check.object(path, value)? => {
                         let seen = check.members(
                             path,
-                            ["name"],
+                            &["name"],
                             Unknown::Pass,
                             |check, _, path, value| {
                                 function = check.name(path, value)?;
@@ -163,7 +163,7 @@ impl<'j> Check<'j, '_> {
             Value::String(_) => self.choice(path, value, &["none", "auto"]).map(|_| ()),
             Value::Object => {
                 let seen =
-                    self.members(path, ["name"], Unknown::Pass, |check, _, path, value| {
+                    self.members(path, &["name"], Unknown::Pass, |check, _, path, value| {
                         check.name(path, value).map(|_| ())
                     })?;
                 self.require(path, &seen, "name");
@@ -203,7 +203,7 @@ impl<'j> Check<'j, '_> {
         let mut is_function = false;
         let seen = self.members(
             path,
-            ["id", "type", "function"],
+            &["id", "type", "function"],
             Unknown::Pass,
             |check, name, path, value| {
                 match name {
@@ -231,7 +231,7 @@ impl<'j> Check<'j, '_> {
     pub(super) fn called_function(&mut self, path: &Path<'_>) -> Scan {
         let seen = self.members(
             path,
-            ["name", "arguments"],
+            &["name", "arguments"],
             Unknown::Pass,
             |check, name, path, value| {
                 let text = match name {

@@ -28,6 +28,10 @@ impl<'j> Number<'j> {
     /// The integer that this number is, however it is spelled (`100`, `100.0`, `1e2`), at the end
     /// of the range if it lies beyond; `None` if it has a fraction.
     pub(crate) fn as_integer(self) -> Option<i128> {
+        // Nearly all are small and plainly spelled.
+        if let Ok(integer) = self.text.parse::<i64>() {
+            return Some(integer.into());
+        }
         let (negative, digits) = match self.text.strip_prefix('-') {
             Some(digits) => (true, digits),
             None => (false, self.text),
