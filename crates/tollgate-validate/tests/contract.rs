@@ -473,6 +473,17 @@ async fn refusals_can_look_as_the_host_likes() {
 }
 
 #[tokio::test]
+async fn under_grpc_a_refusal_is_a_status() {
+    let mut request = json(GOOD);
+    let grpc = "application/grpc".parse().unwrap();
+    request.headers_mut().insert("content-type", grpc);
+    let response = call(ValidateLayer::default(), request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["grpc-status"], "3");
+    assert!(response.body().is_empty());
+}
+
+#[tokio::test]
 async fn headers_that_edits_would_make_lies_are_gone() {
     let probe = ReadyProbe::new(|request: Request<RequestBody<ScriptedBody>>| {
         assert!(!request.headers().contains_key("content-length"));
