@@ -47,6 +47,17 @@ pub(crate) struct Chunk {
     pub(crate) text_bytes: u64,
 }
 
+impl Chunk {
+    /// Bytes of output text, all of them.
+    pub(crate) fn output_bytes(&self, json: &str, findings: &Findings) -> u64 {
+        let texts = findings.holes.iter().filter(|hole| hole.is_text);
+        texts.fold(self.text_bytes, |bytes, hole| {
+            let text = json.as_bytes().get(hole.inside.clone());
+            bytes + text.map_or(0, text_length)
+        })
+    }
+}
+
 /// The inside of a string that may be another in the next chunk of the same shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Hole {

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response,
-    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
     response::Parts,
 };
 use http_body::Body;
@@ -148,6 +148,7 @@ where
                     return Poll::Ready(Ok(match whole {
                         Ok(bytes) => {
                             let length = HeaderValue::from(bytes.len());
+                            head.headers.remove(TRANSFER_ENCODING);
                             head.headers.insert(CONTENT_LENGTH, length);
                             Response::from_parts(head, SseBody::local(bytes))
                         }
@@ -186,6 +187,7 @@ impl<R: Render> Terms<R> {
         let (mut head, body) = answer.into_parts();
         let headers = &mut head.headers;
         headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
         for (name, value) in STREAM_HEADERS {
             headers.insert(name, HeaderValue::from_static(value));
         }

@@ -7,7 +7,7 @@ use crate::{
     chunk::{self, Findings, Reading},
     fault,
     identity::Identity,
-    json::{Scanner, text_length},
+    json::Scanner,
     usage,
 };
 
@@ -84,21 +84,11 @@ impl JsonAnswer {
             return Err(Refusal::Fault(fault));
         }
         if let Some(slot) = slot {
-            let holes = findings
-                .holes
-                .iter()
-                .map(|hole| &json.as_bytes()[hole.inside.clone()]);
-            let text_bytes = holes.map(text_length).sum::<u64>() + chunk.text_bytes;
-            let pieces = if text_bytes > 0 {
-                chunk.choices as u64
-            } else {
-                0
-            };
+            let text_bytes = chunk.output_bytes(json, &findings);
+            let pieces = chunk.choices.min(text_bytes as usize) as u64;
             slot.add_output(pieces, text_bytes);
-            let reported = chunk
-                .usage
-                .and_then(|usage| usage::read(json.get(usage)?, pieces));
-            if let Some(usage) = reported {
+            let reported = chunk.usage.and_then(|usage| json.get(usage));
+            if let Some(usage) = reported.and_then(|json| usage::read(json, pieces)) {
                 slot.record(usage);
             }
         }

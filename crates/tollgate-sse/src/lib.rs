@@ -96,8 +96,28 @@
 //!
 //! # Cost
 //!
-//! Each stream allocates its state once. An event that looks like an earlier one is compared with
-//! it instead of parsed, and costs no allocation.
+//! An event that equals an earlier one but for the insides of a few strings needs no parser: it is
+//! known to be JSON, and what to change in it, by comparison. Other events are read once. Events
+//! that need no change leave as slices of the piece that brought them, joined to one frame, and
+//! allocate nothing; changed ones are copied once.
+//!
+//! Measured with `cargo bench -p tollgate-sse` on 2 shared virtual CPUs (AMD Zen 4 class), events
+//! of 287 bytes, in one interleaved run:
+//!
+//! | | pieces of 1 KiB | of 16 KiB | an event, 16 KiB |
+//! |---|---|---|---|
+//! | [`Framer`] | 11.2 GB/s | 16.0 GB/s | 18 ns |
+//! | [`Reframer`], nothing to change | 4.0 GB/s | 6.2 GB/s | 46 ns |
+//! | [`Reframer`], filters to take out | 3.9 GB/s | 5.0 GB/s | 75 ns |
+//! | sse-core, which parses alone | 6.0 GB/s | 6.6 GB/s | 43 ns |
+//! | sse-stream, the same | 4.3 GB/s | 5.6 GB/s | 51 ns |
+//! | eventsource-stream, the same | 0.7 GB/s | 0.5 GB/s | 529 ns |
+//! | memmem of the blank lines | 20 GB/s | 28 GB/s | 10 ns |
+//!
+//! In pieces of 17 bytes, re-framing costs 1.6 times what handing the pieces out does.
+//!
+//! A stream keeps about a kilobyte of state and the buffers of typical events. A large event takes
+//! less than ten times its size, for as long as it is looked at.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;

@@ -7,7 +7,7 @@ use crate::{
     chunk::{self, Findings, Reading, Shape},
     fault,
     identity::Identity,
-    json::{Scanner, text_length},
+    json::Scanner,
     outlet::{Outgoing, Outlet},
     pattern::{Move, Patterns},
     usage,
@@ -96,11 +96,7 @@ impl Rules {
             let fault = fault::reported(json.get(error).unwrap_or_default());
             return self.fail(fault, outlet);
         }
-        let holes = self.findings.holes.iter().filter(|hole| hole.is_text);
-        let text_bytes = holes.fold(chunk.text_bytes, |bytes, hole| {
-            let text = data.get(hole.inside.clone()).unwrap_or_default();
-            bytes + text_length(text)
-        });
+        let text_bytes = chunk.output_bytes(json, &self.findings);
         self.seen_pieces += u64::from(text_bytes > 0);
         let reported = chunk.usage.clone().and_then(|usage| json.get(usage));
         if let Some(usage) = reported.and_then(|json| usage::read(json, self.seen_pieces)) {

@@ -84,6 +84,9 @@ async fn a_stream_passes_with_a_streams_head() {
         let mut response = stream(ScriptedBody::new().data(events([ROLE, HI, STOP, "[DONE]"])));
         response.headers_mut().insert("content-length", 9.into());
         response
+            .headers_mut()
+            .insert("transfer-encoding", "chunked".parse().unwrap());
+        response
     });
     let mut service = SseLayer::new().layer(probe);
     assert_layered(&service);
@@ -97,6 +100,7 @@ async fn a_stream_passes_with_a_streams_head() {
     assert_eq!(headers["x-accel-buffering"], "no");
     assert!(headers.contains_key("x-request-id"));
     assert!(!headers.contains_key("content-length"));
+    assert!(!headers.contains_key("transfer-encoding"));
     let received = check_body(response.into_body()).await;
     assert_eq!(received.data, events([ROLE, HI, STOP, "[DONE]"]));
     assert_eq!(received.frames.len(), 1);
