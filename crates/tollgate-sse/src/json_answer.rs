@@ -76,10 +76,8 @@ impl JsonAnswer {
         let mut identity = Identity::default();
         let read = chunk::read(json, reading, &mut identity, &mut findings);
         let chunk = read.map_err(|_| broken())?;
-        if let Some(error) = chunk
-            .error
-            .filter(|_| !chunk.has_choices && !chunk.has_object)
-        {
+        let is_answer = chunk.has_choices || chunk.has_object;
+        if let Some(error) = chunk.error.clone().filter(|_| !is_answer) {
             let fault = fault::reported(json.get(error).unwrap_or_default());
             return Err(Refusal::Fault(fault));
         }
