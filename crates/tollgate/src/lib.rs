@@ -229,7 +229,8 @@
 //!
 //! ## My own errors
 //!
-//! Every layer takes a [`Render`], and keeps `retry-after` and `x-request-id` to itself:
+//! Every layer takes a [`Render`]. What refusals carry in any shape, such as `x-request-id` and
+//! `retry-after`, the layer adds by itself:
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -275,7 +276,9 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what another does.
+//! None is on by default, and none changes what another does. At the root of this crate is what
+//! stacks are built from; the rest of each crate, such as its `ConfigError`, is in the module that
+//! has the feature's name.
 //!
 //! * `auth`, `budget`, `models`, `region`, `sse`, `tokens`, `validate`: the layer, or crate, of
 //!   that name.
