@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{
-    Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode,
+    Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
@@ -181,6 +181,8 @@ impl<S, C, R> Call<S, C, R> {
         P: Body,
     {
         let (mut head, body) = answer.into_parts();
+        // The version is between the upstream and its client.
+        head.version = Version::default();
         if head.extensions.get::<Rejection>().is_none() {
             head.headers = self.common.settings.forwarded.response(&head.headers);
         }

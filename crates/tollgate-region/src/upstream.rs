@@ -5,7 +5,7 @@ use tollgate_core::{AttemptSettings, Region};
 
 use crate::{
     ConfigError, Credentials, DeploymentType,
-    address::{BaseUrl, is_deployment, path_segment},
+    address::{BaseUrl, Kind, is_deployment},
     residency::plain,
     target::Target,
 };
@@ -41,13 +41,6 @@ pub struct Upstream {
     weight: NonZeroU32,
     head_timeout: Duration,
     settings: AttemptSettings,
-}
-
-#[derive(Clone, Debug)]
-enum Kind {
-    Azure { api_version: String },
-    AzureV1,
-    OpenAi,
 }
 
 impl Upstream {
@@ -221,7 +214,7 @@ impl Upstream {
         let base = BaseUrl::parse(&self.base_url).ok_or_else(|| ConfigError::IllegalUrl {
             upstream: upstream(),
         })?;
-        let is_azure = !matches!(self.kind, Kind::OpenAi);
+        let is_azure = self.kind.is_azure();
         // A source that has nothing yet may have something later.
         let secret = self.credentials.current();
         if secret.is_some_and(|secret| secret.header(is_azure).is_none()) {
@@ -243,6 +236,10 @@ impl Upstream {
             if !is_deployment(deployment) || model.is_empty() {
                 return Err(illegal());
             }
+            let path = self.kind.path(deployment);
+            let path = path.ok_or_else(|| ConfigError::IllegalApiVersion {
+                upstream: upstream(),
+            })?;
             let target = Target {
                 upstream: self.name.as_str().into(),
                 upstream_header: name.clone(),
@@ -250,10 +247,10 @@ impl Upstream {
                 model: model.as_str().into(),
                 deployment: deployment.as_str().into(),
                 host: base.host().into(),
-                uri: base.join(&self.path(deployment)?).ok_or_else(illegal)?,
+                uri: base.join(&path).ok_or_else(illegal)?,
                 credentials: self.credentials.clone(),
                 is_azure,
-                model_json: self.model_json(deployment),
+                model_json: self.kind.model_json(deployment),
                 locations: self.locations.iter().map(|place| plain(place)).collect(),
                 priority: self.priority,
                 weight: self.weight,
@@ -269,29 +266,6 @@ impl Upstream {
     /// What no other region's upstream may share: the place that calls are sent to.
     pub(crate) fn place(&self) -> Option<String> {
         BaseUrl::parse(&self.base_url).map(|base| base.place())
-    }
-
-    fn path(&self, deployment: &str) -> Result<String, ConfigError> {
-        Ok(match &self.kind {
-            Kind::Azure { api_version } => {
-                let is_version = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
-                if api_version.is_empty() || !api_version.bytes().all(is_version) {
-                    return Err(ConfigError::IllegalApiVersion {
-                        upstream: self.name.clone(),
-                    });
-                }
-                let segment = path_segment(deployment);
-                format!("/openai/deployments/{segment}/chat/completions?api-version={api_version}")
-            }
-            Kind::AzureV1 => "/openai/v1/chat/completions".to_owned(),
-            Kind::OpenAi => "/chat/completions".to_owned(),
-        })
-    }
-
-    /// The `model` that has to stand in the body; `None` where the path has the last word.
-    fn model_json(&self, deployment: &str) -> Option<bytes::Bytes> {
-        let in_body = !matches!(self.kind, Kind::Azure { .. });
-        in_body.then(|| serde_json::Value::from(deployment).to_string().into())
     }
 }
 
@@ -309,133 +283,3 @@ impl fmt::Debug for Upstream {
 
 const DEFAULT_API_VERSION: &str = "2024-10-21";
 const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn eu() -> Region {
-        Region::new("eu").unwrap()
-    }
-
-    fn uri(upstream: Upstream) -> String {
-        let targets = upstream.deployment("m", "a/b?c#d%é..").targets().unwrap();
-        targets[0].1.uri.to_string()
-    }
-
-    #[test]
-    fn addresses_of_all_kinds() {
-        assert_eq!(
-            uri(Upstream::azure(
-                "a",
-                eu(),
-                "https://x.openai.azure.com/",
-                "k"
-            )),
-            "https://x.openai.azure.com/openai/deployments/a%2Fb%3Fc%23d%25%C3%A9../chat/completions?api-version=2024-10-21"
-        );
-        assert_eq!(
-            uri(Upstream::azure("a", eu(), "http://h:8080/front", "k")
-                .api_version("2025-01-01-preview")),
-            "http://h:8080/front/openai/deployments/a%2Fb%3Fc%23d%25%C3%A9../chat/completions?api-version=2025-01-01-preview"
-        );
-        assert_eq!(
-            uri(Upstream::azure_v1(
-                "a",
-                eu(),
-                "https://x.openai.azure.com",
-                "k"
-            )),
-            "https://x.openai.azure.com/openai/v1/chat/completions"
-        );
-        assert_eq!(
-            uri(Upstream::openai(
-                "a",
-                eu(),
-                "https://eu.api.openai.com/v1/",
-                "k"
-            )),
-            "https://eu.api.openai.com/v1/chat/completions"
-        );
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1_000))]
-
-        #[test]
-        fn a_deployment_is_one_path_segment_whatever_its_name(name in "\\PC{1,40}|[./%?#&\\\\;:@ a]{1,12}") {
-            let upstream = Upstream::azure("a", eu(), "https://h", "k").deployment("m", &*name);
-            let Ok(targets) = upstream.targets() else {
-                prop_assert!(name == "." || name == "..");
-                return Ok(());
-            };
-            let uri = &targets[0].1.uri;
-            prop_assert_eq!(uri.host(), Some("h"));
-            prop_assert_eq!(uri.query(), Some("api-version=2024-10-21"));
-            let segments: Vec<_> = uri.path().split('/').collect();
-            prop_assert_eq!(segments.len(), 6);
-            let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~%".contains(&b);
-            prop_assert!(segments[3].bytes().all(unreserved));
-            prop_assert_eq!(decoded(segments[3]), name.as_bytes());
-        }
-    }
-
-    fn decoded(segment: &str) -> Vec<u8> {
-        let mut rest = segment.as_bytes();
-        let mut decoded = Vec::new();
-        while let [first, others @ ..] = rest {
-            rest = others;
-            if *first == b'%' {
-                let (digits, others) = others.split_at(2);
-                let digits = std::str::from_utf8(digits).unwrap();
-                decoded.push(u8::from_str_radix(digits, 16).unwrap());
-                rest = others;
-            } else {
-                decoded.push(*first);
-            }
-        }
-        decoded
-    }
-
-    #[test]
-    fn a_model_in_the_body_is_one_json_string() {
-        let upstream = Upstream::openai("a", eu(), "http://h/v1", "k").deployment("m", "a\"},{é");
-        let target = &upstream.targets().unwrap()[0].1;
-        assert_eq!(
-            target.model_json.as_deref(),
-            Some("\"a\\\"},{é\"".as_bytes())
-        );
-    }
-
-    #[test]
-    fn urls_are_checked_and_never_shown() {
-        for url in [
-            "",
-            "x.openai.azure.com",
-            "/openai",
-            "ftp://h",
-            "https://",
-            "https://user:hunter2@h",
-            "https://h/?hunter2=1",
-            "https://h/#hunter2",
-            "https://h h/",
-        ] {
-            let upstream = Upstream::azure("a", eu(), url, "k").deployment("m", "d");
-            let error = upstream.targets().unwrap_err();
-            assert!(matches!(error, ConfigError::IllegalUrl { .. }), "{url}");
-            assert!(!format!("{error} {error:?}").contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn deployments_that_cannot_be_one_segment_are_refused() {
-        let long = "d".repeat(257);
-        for deployment in ["", ".", "..", "a\n", "\0", &long] {
-            let upstream = Upstream::azure("a", eu(), "http://h", "k").deployment("m", deployment);
-            let error = upstream.targets().unwrap_err();
-            assert!(matches!(error, ConfigError::IllegalDeployment { .. }));
-        }
-    }
-}

@@ -300,6 +300,17 @@ async fn of_an_upstreams_headers_only_a_few_come_back() {
 }
 
 #[tokio::test]
+async fn an_upstreams_version_is_its_own() {
+    let client = Client::new(|_| {
+        let answer = http::Response::builder().version(http::Version::HTTP_10);
+        Reaction::Answer(answer.body(ScriptedBody::new()).unwrap())
+    });
+    let service = layer(&eu([azure("sweden", "eu")])).layer(client);
+    let answer = service.oneshot(call("eu")).await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_11);
+}
+
+#[tokio::test]
 async fn an_operator_can_forward_more_but_never_everything() {
     let new = || layer(&eu([azure("sweden", "eu")]));
     let traceparent = HeaderName::from_static("traceparent");
