@@ -73,7 +73,7 @@ assert_eq!(counter.count(&request, &model), TokenBounds::exact(14));
 //!
 //! The bounds of texts are certain for both encodings; those of images and framing are so as far as
 //! OpenAI's published figures are. Audio and files are a guess. The estimate of a text is off by 4 to
-//! 10 % in the median, and by 27 % once in a hundred times; see [`Estimator::text`].
+//! 8 % in the median, and by 25 % once in a hundred times; see [`Estimator::text`].
 //!
 //! # Cost
 //!
@@ -81,11 +81,11 @@ assert_eq!(counter.count(&request, &model), TokenBounds::exact(14));
 //!
 //! | | [`ByteRule`](tollgate_core::ByteRule) | bounds | exact count |
 //! |---|---|---|---|
-//! | 1 KB of English | 5 ns | 1.9 µs | 16 µs |
-//! | 16 KB of English | 30 ns | 31 µs | 270 µs |
-//! | 16 KB of source code | 30 ns | 35 µs | 310 µs |
-//! | 16 KB of Chinese | 30 ns | 36 µs | 210 µs |
-//! | 1 MB of spaces | 30 ns | 130 µs | 4.4 ms, uncapped |
+//! | 1 KB of English | 5 ns | 1.7 µs | 16 µs |
+//! | 16 KB of English | 30 ns | 28 µs | 270 µs |
+//! | 16 KB of source code | 30 ns | 33 µs | 310 µs |
+//! | 16 KB of Chinese | 30 ns | 37 µs | 210 µs |
+//! | 1 MB of spaces | 30 ns | 100 µs | 4.4 ms, uncapped |
 //!
 //! Bounds take one pass over the text, up to a cap of 256 KiB for each request, and allocate only to
 //! resolve escapes. Exact counting has a cap of its own, 32 KiB: half a millisecond, and 5 at worst,

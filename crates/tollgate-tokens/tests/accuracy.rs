@@ -47,7 +47,7 @@ fn the_estimate_is_as_good_as_its_docs_say() {
         ] {
             println!("{encoding} {what}: {}", describe(errors));
             assert!(
-                quantile(errors, 0.5) < 0.10 && quantile(errors, 0.99) < 0.27,
+                quantile(errors, 0.5) < 0.083 && quantile(errors, 0.99) < 0.25,
                 "{what}"
             );
         }

@@ -43,7 +43,7 @@ fn a_second_implementation_counts_the_same() {
             toktok::Tokenizer::builtin(encoding.name()).unwrap(),
         )
     });
-    check(strings(), 2_000, |text| {
+    check(strings(), 1_000, |text| {
         // The contractions of the vocabularies' expressions ignore case, and so fold ſ to s; the
         // second implementation does not.
         let text = text.replace("'ſ", "'s");
@@ -57,7 +57,7 @@ fn a_second_implementation_counts_the_same() {
 
 #[test]
 fn bounds_are_certain() {
-    check(strings(), 2_000, |text| {
+    check(strings(), 1_000, |text| {
         for encoding in Encoding::ALL {
             let tokens = EXACT.text(&text, encoding).unwrap();
             let bounds = Estimator::new().text(&text, encoding);
@@ -80,7 +80,7 @@ fn bounds_of_prompts_are_certain_whatever_the_caps() {
         0..400_usize,
         0..400_usize,
     );
-    check(prompts, 500, |(messages, cap, exact_cap)| {
+    check(prompts, 250, |(messages, cap, exact_cap)| {
         let mut request = ChatRequest::builder("m");
         let mut plain_texts = Vec::new();
         for (text, ascii) in messages {
