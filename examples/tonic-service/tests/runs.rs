@@ -8,7 +8,9 @@ use futures_util::TryStreamExt;
 use generated::{CompleteRequest, Completion, Message, chat_client::ChatClient};
 use http_body_util::{BodyExt, Full};
 use prost::Message as _;
-use tollgate_stack_tests::{Example, TestUpstream, good_upstream, http_client, soon};
+use tollgate_stack_tests::{
+    Example, TestUpstream, broken_stream, good_upstream, http_client, soon, stalled_stream,
+};
 use tonic::{Code, Request, transport::Channel};
 
 #[allow(warnings, clippy::all, reason = "generated")]
@@ -65,6 +67,38 @@ async fn an_answer_as_it_comes() {
     let deltas: Vec<_> = soon(answer.into_inner().try_collect()).await.unwrap();
     let texts: Vec<_> = deltas.iter().map(|delta| delta.content.as_str()).collect();
     assert_eq!(texts, ["Hello", " world", ""]);
+}
+
+#[tokio::test]
+async fn half_an_answer_is_a_status() {
+    let upstream = TestUpstream::start(|_| broken_stream(&["Hello"])).await;
+    let (_example, mut client) = start(&upstream).await;
+    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
+        .await
+        .unwrap();
+    let mut deltas = answer.into_inner();
+    assert_eq!(
+        soon(deltas.message()).await.unwrap().unwrap().content,
+        "Hello"
+    );
+    let status = soon(deltas.message()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_lets_the_upstream_go() {
+    let upstream = TestUpstream::start(|_| stalled_stream(&["Hello"])).await;
+    let (_example, mut client) = start(&upstream).await;
+    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
+        .await
+        .unwrap();
+    let mut deltas = answer.into_inner();
+    assert_eq!(
+        soon(deltas.message()).await.unwrap().unwrap().content,
+        "Hello"
+    );
+    drop(deltas);
+    upstream.idle().await;
 }
 
 #[tokio::test]
