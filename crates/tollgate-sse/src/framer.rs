@@ -172,6 +172,24 @@ impl Framer {
         self.retry
     }
 
+    /// The piece, and where the next event begins in it, if that is spelled `data: …`.
+    pub(crate) fn canonical_start(&self) -> Option<(&Bytes, usize)> {
+        let fresh = matches!(self.data, Data::None) && self.line.is_empty() && self.name.is_empty();
+        let simple = fresh && self.past_first_line && !self.swallow_lf && !self.id_changed;
+        let begins = self.chunk.get(self.at..)?.starts_with(b"data: ");
+        (simple && begins).then_some((&self.chunk, self.at))
+    }
+
+    /// Whether a line of this length is one event's worth.
+    pub(crate) const fn fits(&self, line: usize) -> bool {
+        line <= self.max_event_bytes
+    }
+
+    /// Continues at this place of the piece, up to which the caller has read.
+    pub(crate) const fn pass_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     fn event(&mut self) -> Event<'_> {
         self.handed_out = true;
         let (data, source) = match &self.data {
@@ -391,7 +409,8 @@ impl Framer {
         Err(EventTooLarge(()))
     }
 
-    fn clear_handed_out(&mut self) {
+    /// Forgets the event that was handed out last.
+    pub(crate) fn clear_handed_out(&mut self) {
         if std::mem::take(&mut self.handed_out) {
             self.data = Data::None;
             self.data_lines = 0;

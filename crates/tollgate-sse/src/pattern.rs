@@ -30,9 +30,11 @@ pub(crate) struct Patterns {
     misses: u32,
 }
 
-/// An event that a pattern fits.
+/// Data that a pattern fits.
 #[derive(Debug)]
 pub(crate) struct Fit<'p> {
+    /// Bytes of data that the pattern covers.
+    pub(crate) length: usize,
     /// Bytes of output text.
     pub(crate) text_bytes: u64,
     /// The changes, whose places are still those in the pattern.
@@ -40,16 +42,20 @@ pub(crate) struct Fit<'p> {
 }
 
 impl Patterns {
-    /// Finds the pattern that an event fits. `moves` receives, for each hole, where it ends in the
-    /// pattern and how far what follows has moved.
+    /// Finds the pattern that the data begins with. `moves` receives where each hole ends in the
+    /// pattern and in the data.
     pub(crate) fn fit(&mut self, data: &[u8], moves: &mut Vec<Move>) -> Option<Fit<'_>> {
         let mut known = self.known.iter().enumerate();
-        let (at, text_bytes) =
+        let (at, (length, text_bytes)) =
             known.find_map(|(at, pattern)| Some((at, pattern.fit(data, moves)?)))?;
         self.misses = 0;
         self.known.swap(0, at);
         let edits = &self.known[0].edits;
-        Some(Fit { text_bytes, edits })
+        Some(Fit {
+            length,
+            text_bytes,
+            edits,
+        })
     }
 
     /// Remembers a chunk, unless something about it is true of it alone.
@@ -60,6 +66,8 @@ impl Patterns {
             || chunk.usage.is_some()
             || findings.holes.is_empty()
             || data.len() > MAX_BYTES
+            // Whoever looks for a pattern in a piece takes it for one line.
+            || data.contains(&b'\n')
         {
             return;
         }
@@ -98,8 +106,8 @@ pub(crate) fn moved(span: &Range<usize>, moves: &[Move]) -> Range<usize> {
 }
 
 impl Pattern {
-    /// The bytes of text in an event that this pattern fits.
-    fn fit(&self, data: &[u8], moves: &mut Vec<Move>) -> Option<u64> {
+    /// How many bytes of the data fit, and how many of these are text.
+    fn fit(&self, data: &[u8], moves: &mut Vec<Move>) -> Option<(usize, u64)> {
         moves.clear();
         let mut text_bytes = self.text_bytes;
         let mut at = 0;
@@ -124,7 +132,10 @@ impl Pattern {
                 event_end: at,
             });
         }
-        (data[at..] == self.json[same_from..]).then_some(text_bytes)
+        let same = &self.json[same_from..];
+        data[at..]
+            .starts_with(same)
+            .then_some((at + same.len(), text_bytes))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     framer::Framer,
     identity::Identity,
     outlet::Outlet,
-    rules::{Progress, Rules},
+    rules::{Passed, Rules},
 };
 
 /// Re-frames the answer of a chat completion that is streamed. Sans-IO.
@@ -130,14 +130,9 @@ impl<T> Reframer<T> {
             .flatten()
     }
 
-    /// How many events have been passed on, over all.
-    pub(crate) fn events(&self) -> u64 {
-        self.rules.events
-    }
-
-    /// What has been passed on since the last call.
-    pub(crate) fn take_progress(&mut self) -> Progress {
-        std::mem::take(&mut self.rules.progress)
+    /// What has been passed on, over all.
+    pub(crate) fn passed(&self) -> Passed {
+        self.rules.passed
     }
 }
 
@@ -150,6 +145,7 @@ impl<T: Tap> Reframer<T> {
         self.outlet.output.begin();
         self.framer.push(chunk);
         while self.rules.end.is_none() {
+            self.rules.known_events(&mut self.framer, &mut self.outlet);
             match self.framer.next_event() {
                 Ok(Some(event)) => self.rules.event(&event, &mut self.outlet),
                 Ok(None) => break,

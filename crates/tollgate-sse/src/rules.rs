@@ -3,7 +3,7 @@
 use tollgate_core::{UpstreamFault, Usage};
 
 use crate::{
-    Event, StreamEnd, Tap,
+    Event, Framer, StreamEnd, Tap,
     chunk::{self, Findings, Reading, Shape},
     fault,
     identity::Identity,
@@ -26,18 +26,17 @@ pub(crate) struct Rules {
     finished: u128,
     pub(crate) usage: Option<Usage>,
     pub(crate) usage_is_new: bool,
-    /// Events passed on, over all.
-    pub(crate) events: u64,
-    /// Non-empty deltas seen so far, each of which holds a token at least.
-    seen_pieces: u64,
-    pub(crate) progress: Progress,
+    pub(crate) passed: Passed,
     pub(crate) end: Option<StreamEnd>,
 }
 
-/// Output that has been passed on since it was last asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
+/// What has been passed on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed {
+    pub(crate) events: u64,
+    /// Events with output.
     pub(crate) pieces: u64,
+    /// Bytes of output.
     pub(crate) text_bytes: u64,
 }
 
@@ -57,9 +56,7 @@ impl Rules {
             finished: 0,
             usage: None,
             usage_is_new: false,
-            events: 0,
-            seen_pieces: 0,
-            progress: Progress::default(),
+            passed: Passed::default(),
             end: None,
         }
     }
@@ -74,16 +71,16 @@ impl Rules {
         }
         let wire = event.wire().filter(|_| data.len() == event.data().len());
         if let Some(fit) = self.patterns.fit(data, &mut self.moves) {
-            self.seen_pieces += u64::from(fit.text_bytes > 0);
-            self.events += 1;
-            self.progress.count(fit.text_bytes);
-            let outgoing = Outgoing {
-                data,
-                wire,
-                edits: fit.edits,
-                moves: &self.moves,
-            };
-            return outlet.send(outgoing, &self.identity);
+            if fit.length == data.len() {
+                self.passed.count(fit.text_bytes);
+                let outgoing = Outgoing {
+                    data,
+                    wire,
+                    edits: fit.edits,
+                    moves: &self.moves,
+                };
+                return outlet.send(outgoing, &self.identity);
+            }
         }
         let Ok(json) = std::str::from_utf8(data) else {
             return self.fail(fault::invalid_event(), outlet);
@@ -97,9 +94,10 @@ impl Rules {
             return self.fail(fault, outlet);
         }
         let text_bytes = chunk.output_bytes(json, &self.findings);
-        self.seen_pieces += u64::from(text_bytes > 0);
+        // A piece holds a token at least.
+        let observed = self.passed.pieces + u64::from(text_bytes > 0);
         let reported = chunk.usage.clone().and_then(|usage| json.get(usage));
-        if let Some(usage) = reported.and_then(|json| usage::read(json, self.seen_pieces)) {
+        if let Some(usage) = reported.and_then(|json| usage::read(json, observed)) {
             self.usage = Some(usage);
             self.usage_is_new = true;
         }
@@ -109,8 +107,7 @@ impl Rules {
         }
         self.begun |= chunk.begun;
         self.finished |= chunk.finished;
-        self.events += 1;
-        self.progress.count(text_bytes);
+        self.passed.count(text_bytes);
         self.patterns.learn(data, &chunk, &self.findings);
         let outgoing = Outgoing {
             data,
@@ -119,6 +116,31 @@ impl Rules {
             moves: &[],
         };
         outlet.send(outgoing, &self.identity);
+    }
+
+    /// Passes on the events that stand side by side in the framer's piece and are known by their
+    /// patterns: what they are tells where they end, so that nothing has to look for it.
+    pub(crate) fn known_events<T: Tap>(&mut self, framer: &mut Framer, outlet: &mut Outlet<T>) {
+        framer.clear_handed_out();
+        while let Some((chunk, from)) = framer.canonical_start() {
+            let rest = &chunk[from + PREFIX.len()..];
+            let Some(fit) = self.patterns.fit(rest, &mut self.moves) else {
+                return;
+            };
+            if !rest[fit.length..].starts_with(SUFFIX) || !framer.fits(PREFIX.len() + fit.length) {
+                return;
+            }
+            let end = from + PREFIX.len() + fit.length + SUFFIX.len();
+            self.passed.count(fit.text_bytes);
+            let outgoing = Outgoing {
+                data: &rest[..fit.length],
+                wire: Some((chunk, from..end)),
+                edits: fit.edits,
+                moves: &self.moves,
+            };
+            outlet.send(outgoing, &self.identity);
+            framer.pass_to(end);
+        }
     }
 
     /// The last event, which was not completed (rule R13). A fragment is not an error of its own:
@@ -150,14 +172,15 @@ impl Rules {
     }
 
     fn complete<T: Tap>(&mut self, outlet: &mut Outlet<T>) {
-        self.events += 1;
+        self.passed.events += 1;
         outlet.end(b"data: [DONE]\n\n", &StreamEnd::Complete);
         self.end = Some(StreamEnd::Complete);
     }
 }
 
-impl Progress {
+impl Passed {
     fn count(&mut self, text_bytes: u64) {
+        self.events += 1;
         self.pieces += u64::from(text_bytes > 0);
         self.text_bytes += text_bytes;
     }
@@ -172,3 +195,5 @@ fn is_object(data: &[u8]) -> bool {
 }
 
 const DONE: &[u8] = b"[DONE]";
+const PREFIX: &[u8] = b"data: ";
+const SUFFIX: &[u8] = b"\n\n";

@@ -11,7 +11,7 @@ use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tollgate_core::UsageSlot;
 
-use crate::{Reframer, StreamEnd, Tap, fault};
+use crate::{Reframer, StreamEnd, Tap, fault, rules::Passed};
 
 /// What is left of a streamed answer.
 pub(crate) struct Stream<B, T> {
@@ -19,6 +19,8 @@ pub(crate) struct Stream<B, T> {
     upstream: Option<B>,
     reframer: Reframer<T>,
     usage: Option<UsageSlot>,
+    /// What the slot has been told of.
+    counted: Passed,
     clocks: Clocks,
     /// What came in since something went out.
     withheld: usize,
@@ -46,6 +48,7 @@ impl<B, T> Stream<B, T> {
             upstream: Some(upstream),
             reframer,
             usage,
+            counted: Passed::default(),
             clocks: Clocks::new(silence),
             withheld: 0,
         }
@@ -62,7 +65,7 @@ impl<B, T> Stream<B, T> {
 
     /// Nothing was passed on before the stream failed.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.reframer.events() == 0
+        self.reframer.passed().events == 0
     }
 
     fn has_output(&self) -> bool {
@@ -88,10 +91,12 @@ where
             };
         }
         self.withheld = 0;
-        let passed = self.reframer.take_progress();
-        if let Some(slot) = self.usage.as_ref().filter(|_| passed.pieces > 0) {
-            slot.add_output(passed.pieces, passed.text_bytes);
+        let passed = self.reframer.passed();
+        let pieces = passed.pieces - self.counted.pieces;
+        if let Some(slot) = self.usage.as_ref().filter(|_| pieces > 0) {
+            slot.add_output(pieces, passed.text_bytes - self.counted.text_bytes);
         }
+        self.counted = passed;
         Poll::Ready(Some(self.reframer.take_output()))
     }
 
@@ -130,7 +135,7 @@ where
                 Poll::Ready(Some(Err(_)) | None) => self.reframer.finish(),
                 Poll::Pending if self.has_output() => break,
                 Poll::Pending => {
-                    let events = self.reframer.events();
+                    let events = self.reframer.passed().events;
                     if self.clocks.poll_expired(events, cx).is_pending() {
                         return Poll::Pending;
                     }
