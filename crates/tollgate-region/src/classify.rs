@@ -41,6 +41,24 @@ impl<E> Classify<E> for Unclassified {
 }
 
 /// Knows the errors of hyper-util's pooled client.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tollgate_core::RequestBody;
+/// use tollgate_region::{HyperUtil, UpstreamLayer, Upstreams};
+/// use tower::Layer;
+///
+/// # fn service(upstreams: Upstreams) {
+/// let client: Client<_, RequestBody<Full<Bytes>>> =
+///     Client::builder(TokioExecutor::new()).build_http();
+/// let service = UpstreamLayer::new(upstreams)
+///     .classify(HyperUtil::default())
+///     .layer(client);
+/// # drop(service);
+/// # }
+/// ```
 #[cfg(feature = "hyper-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
 #[derive(Clone, Copy, Debug, Default)]

@@ -181,6 +181,10 @@ where
                     if clock.poll(cx).is_pending() {
                         return Poll::Pending;
                     }
+                    let timeout = |blame| {
+                        let rejection = Rejection::new(RejectionKind::UpstreamTimeout);
+                        Step::Failed(Verdict { rejection, blame })
+                    };
                     match this.state.as_mut().project() {
                         // The status is known: that has to do.
                         StateProj::Reading { error, .. } => {
@@ -188,10 +192,9 @@ where
                             let error = error.take().expect(COMPLETED);
                             Step::Failed(error.judge(&call.lease.target))
                         }
-                        _ => Step::Failed(Verdict {
-                            rejection: Rejection::new(RejectionKind::UpstreamTimeout),
-                            blame: Blame::Upstream,
-                        }),
+                        // The service could not even be called.
+                        StateProj::Readying => timeout(Blame::Unknown),
+                        _ => timeout(Blame::Upstream),
                     }
                 }
             };

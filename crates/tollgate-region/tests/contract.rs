@@ -144,6 +144,13 @@ async fn a_further_attempt_waits_for_readiness_under_the_clock() {
         let (head, _) = read(answer.unwrap()).await;
         assert_eq!(head.status(), status);
         assert_eq!(inner.hosts().len(), 1);
+        // Only one upstream was called, and so only one is to blame.
+        let failures: u64 = upstreams
+            .status()
+            .iter()
+            .map(|status| status.failures)
+            .sum();
+        assert_eq!(failures, 1);
         assert!(
             upstreams
                 .status()
