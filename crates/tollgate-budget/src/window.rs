@@ -32,20 +32,35 @@ pub(crate) struct Shape {
     pub(crate) slots: u16,
 }
 
-impl Shape {
-    fn slot_at(self, now: u64) -> u64 {
-        now / self.slot
+/// A moment as windows of one shape see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    shape: Shape,
+    now: u64,
+    slot: u64,
+}
+
+impl Moment {
+    /// The moment `now`, in nanoseconds.
+    pub(crate) fn new(shape: Shape, now: u64) -> Self {
+        Self {
+            shape,
+            now,
+            slot: now / shape.slot,
+        }
     }
 
     /// Whether a charge in `slot` still counts in the slot `current`.
     fn reaches(self, slot: u64, current: u64) -> bool {
-        current.saturating_sub(slot) <= u64::from(self.slots)
+        current.saturating_sub(slot) <= u64::from(self.shape.slots)
     }
 
     /// Nanoseconds until the first slot that a charge in `slot` does not reach.
-    fn until_past(self, slot: u64, now: u64) -> u64 {
-        let end = slot.saturating_add(u64::from(self.slots)).saturating_add(1);
-        end.saturating_mul(self.slot.get()).saturating_sub(now)
+    fn until_past(self, slot: u64) -> u64 {
+        let slots = u64::from(self.shape.slots).saturating_add(1);
+        let end = slot.saturating_add(slots);
+        end.saturating_mul(self.shape.slot.get())
+            .saturating_sub(self.now)
     }
 }
 
@@ -105,17 +120,17 @@ impl Window {
     ///
     /// A clock that stepped back by at most a window's length finds time standing still in the
     /// newest slot; one that stepped back further begins anew, which admits one limit more.
-    pub(crate) fn advance(&mut self, shape: Shape, now: u64) -> u64 {
-        let mut current = shape.slot_at(now);
+    pub(crate) fn advance(&mut self, moment: Moment) -> u64 {
+        let mut current = moment.slot;
         if let Some(newest) = self.slots.back().map(|slot| slot.at) {
-            if newest.saturating_sub(current) <= u64::from(shape.slots).saturating_add(1) {
+            if newest.saturating_sub(current) <= u64::from(moment.shape.slots).saturating_add(1) {
                 current = current.max(newest);
             } else {
                 self.reset();
             }
         }
         while let Some(oldest) = self.slots.front() {
-            if shape.reaches(oldest.at, current) {
+            if moment.reaches(oldest.at, current) {
                 break;
             }
             self.used = self.used.saturating_sub(oldest.units);
@@ -124,16 +139,10 @@ impl Window {
         current
     }
 
-    /// Whether `cost` fits; the window must have been [advanced](Self::advance) to `now`.
+    /// Whether `cost` fits; the window must have been [advanced](Self::advance) to this moment.
     ///
     /// A dimension in which nothing is asked cannot be the reason to refuse.
-    pub(crate) fn check(
-        &self,
-        shape: Shape,
-        now: u64,
-        cost: Units,
-        caps: Caps,
-    ) -> Result<(), Full> {
+    pub(crate) fn check(&self, moment: Moment, cost: Units, caps: Caps) -> Result<(), Full> {
         let mut worst: Option<Full> = None;
         for dimension in Dimension::ALL {
             let (cost, used) = (cost.of(dimension), self.used.of(dimension));
@@ -142,7 +151,7 @@ impl Window {
             };
             let retry = match limit.checked_sub(cost) {
                 Some(room) if used <= room => continue,
-                Some(room) => Some(self.until_at_most(shape, now, dimension, room)),
+                Some(room) => Some(self.until_at_most(moment, dimension, room)),
                 None => None,
             };
             let full = Full {
@@ -160,12 +169,12 @@ impl Window {
 
     /// Nanoseconds until no more than `room` is used, if nothing else happens: the time at which
     /// enough of the oldest slots will have left.
-    fn until_at_most(&self, shape: Shape, now: u64, dimension: Dimension, room: u64) -> u64 {
+    fn until_at_most(&self, moment: Moment, dimension: Dimension, room: u64) -> u64 {
         let mut used = self.used.of(dimension);
         for slot in &self.slots {
             used = used.saturating_sub(slot.units.of(dimension));
             if used <= room {
-                return shape.until_past(slot.at, now);
+                return moment.until_past(slot.at);
             }
         }
         0
@@ -240,9 +249,10 @@ impl Window {
         };
     }
 
-    /// Whether nothing is left; the window must have been [advanced](Self::advance).
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+    /// Whether everything has left.
+    pub(crate) fn is_past(&self, moment: Moment) -> bool {
+        let newest = self.slots.back();
+        newest.is_none_or(|slot| !moment.reaches(slot.at, moment.slot))
     }
 
     /// What counts against the limits.
@@ -251,10 +261,10 @@ impl Window {
     }
 
     /// Nanoseconds until nothing of this dimension is used, if nothing else happens.
-    pub(crate) fn until_unused(&self, shape: Shape, now: u64, dimension: Dimension) -> u64 {
+    pub(crate) fn until_unused(&self, moment: Moment, dimension: Dimension) -> u64 {
         let used = |slot: &&Slot| slot.units.of(dimension) > 0;
         let newest = self.slots.iter().rev().find(used);
-        newest.map_or(0, |slot| shape.until_past(slot.at, now))
+        newest.map_or(0, |slot| moment.until_past(slot.at))
     }
 }
 

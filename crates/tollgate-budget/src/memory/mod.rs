@@ -18,7 +18,7 @@ use self::shard::{Name, Place, Shard};
 use crate::{
     Charge, Clock, Decision, Denial, Dimension, MonotonicClock, Settled, Span, Standing, Standings,
     Store, StoreError, Units, WindowSpec,
-    window::{Caps, Full, Shape},
+    window::{Caps, Full, Moment, Shape},
 };
 
 /// Budgets in the memory of one process: sharded, exact, and bounded.
@@ -35,6 +35,8 @@ pub struct MemoryStore(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
+    minute: Shape,
+    second: Shape,
     random: RandomState,
     shards: Box<[Padded]>,
     keys: AtomicUsize,
@@ -98,7 +100,14 @@ impl MemoryStore {
     }
 
     fn with(settings: Settings) -> Self {
+        let shape = |span: Span| {
+            let (slots, slot) = span.slots(settings.slot);
+            let slot = NonZeroU64::new(nanos(slot)).unwrap_or(NonZeroU64::MIN);
+            Shape { slot, slots }
+        };
         Self(Arc::new(Inner {
+            minute: shape(Span::Minute),
+            second: shape(Span::Second),
             settings,
             random: RandomState::new(),
             shards: (0..SHARDS).map(|_| Padded::default()).collect(),
@@ -123,12 +132,12 @@ impl MemoryStore {
         nanos(self.0.settings.clock.now())
     }
 
-    fn shape(&self, span: Span) -> Shape {
-        let (slots, slot) = span.slots(self.0.settings.slot);
-        Shape {
-            slot: NonZeroU64::new(nanos(slot)).unwrap_or(NonZeroU64::MIN),
-            slots,
-        }
+    fn moment(&self, span: Span, now: u64) -> Moment {
+        let shape = match span {
+            Span::Minute => self.0.minute,
+            Span::Second => self.0.second,
+        };
+        Moment::new(shape, now)
     }
 
     fn shard(&self, at: usize) -> MutexGuard<'_, Shard> {
@@ -139,44 +148,39 @@ impl MemoryStore {
 
     fn decide(&self, charge: &Charge<'_>) -> Decision<MemoryHeld> {
         let windows = charge.windows;
-        let mut hasher = self.0.random.build_hasher();
-        hasher.write(charge.workspace.as_bytes());
-        let home = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or_default();
-        let now = self.now();
-
+        let workspace = self.hash_of(charge.workspace);
+        let home = usize::try_from(workspace % SHARDS as u64).unwrap_or_default();
         let mut shard = self.shard(home);
-        let evicted = shard.sweep(|span| self.shape(span), now);
-        if evicted > 0 {
-            self.0.keys.fetch_sub(evicted, Ordering::Relaxed);
+        // Read under the lock, so that no charge is older than it seems.
+        let now = self.now();
+        let minute = self.moment(Span::Minute, now);
+        let moment = |span: Span| match span {
+            Span::Minute => minute,
+            Span::Second => self.moment(span, now),
+        };
+        let dropped = shard.sweep(moment);
+        if dropped > 0 {
+            self.0.keys.fetch_sub(dropped, Ordering::Relaxed);
         }
 
         let mut found = Few::of(windows.len(), Found::Absent(0));
-        let found = found.as_mut();
         let mut worst: Option<(usize, Full)> = None;
-        for (at, (found, window)) in found.iter_mut().zip(windows).enumerate() {
-            let name = Name::new(charge.workspace, window);
-            let hash = name.hash(hasher.clone());
-            *found = self.find(&shard, &name, hash);
-            let shape = self.shape(window.span);
-            let full = shard.check(found.index(), shape, now, charge.cost, caps(window));
-            if let Err(full) = full {
+        for (at, (found, window)) in found.as_mut().iter_mut().zip(windows).enumerate() {
+            *found = self.find(&shard, &Name::new(charge.workspace, window), workspace);
+            let now = moment(window.span);
+            let checked = shard.check(found.index(), now, charge.cost, caps(window));
+            if let Err(full) = checked {
                 if worst.is_none_or(|(_, other)| full.is_worse_than(&other)) {
                     worst = Some((at, full));
                 }
             }
         }
-
+        let found = found.as_ref();
         if let Some((window, full)) = worst {
-            let indices = windows.iter().zip(found.iter().map(|found| found.index()));
-            let standings = self.standings(&shard, indices, now);
-            let Full {
-                dimension,
-                used,
-                limit,
-                retry,
-            } = full;
-            let denial = Denial::new(window, dimension, used, limit).standings(standings);
-            return Decision::Denied(match retry {
+            let indices = found.iter().map(|found| found.index());
+            let denial = Denial::new(window, full.dimension, full.used, full.limit)
+                .standings(standings(&shard, windows.iter().zip(indices), moment));
+            return Decision::Denied(match full.retry {
                 Some(wait) => denial.retry_after(Duration::from_nanos(wait), self.0.settings.slot),
                 None => denial,
             });
@@ -184,24 +188,12 @@ impl MemoryStore {
 
         let mut places = Few::of(windows.len(), Place::default());
         for ((place, found), window) in places.as_mut().iter_mut().zip(found).zip(windows) {
-            let index = match *found {
-                Found::Known(index) => index,
-                Found::Absent(hash) => {
-                    self.0.keys.fetch_add(1, Ordering::Relaxed);
-                    shard.insert(&Name::new(charge.workspace, window), hash)
-                }
-                Found::Overflow(known) => {
-                    self.0.overflowed.fetch_add(1, Ordering::Relaxed);
-                    known.unwrap_or_else(|| {
-                        self.0.keys.fetch_add(1, Ordering::Relaxed);
-                        shard.insert(&Name::overflow(window), self.overflow_hash(window))
-                    })
-                }
-            };
-            *place = shard.charge(index, self.shape(window.span), now, charge.cost);
+            let name = Name::new(charge.workspace, window);
+            let index = self.index_of(&mut shard, *found, &name);
+            *place = shard.charge(index, moment(window.span), charge.cost);
         }
         let indices = places.as_ref().iter().map(|place| Some(place.index));
-        let standings = self.standings(&shard, windows.iter().zip(indices), now);
+        let standings = standings(&shard, windows.iter().zip(indices), moment);
         let held = MemoryHeld {
             home,
             places,
@@ -210,42 +202,47 @@ impl MemoryStore {
         Decision::Granted { held, standings }
     }
 
-    fn find(&self, shard: &Shard, name: &Name<'_>, hash: u64) -> Found {
+    fn find(&self, shard: &Shard, name: &Name<'_>, workspace: u64) -> Found {
+        let hash = name.hash(workspace, &self.0.random);
         if let Some(index) = shard.find(name, hash) {
             return Found::Known(index);
         }
         if self.keys() < self.0.settings.max_keys {
             return Found::Absent(hash);
         }
-        let shared = Name::overflow_of(name);
-        Found::Overflow(shard.find(&shared, shared.hash(self.0.random.build_hasher())))
+        let shared = name.shared();
+        Found::Overflow(shard.find(&shared, self.shared_hash(&shared)))
     }
 
-    fn overflow_hash(&self, window: &WindowSpec<'_>) -> u64 {
-        Name::overflow(window).hash(self.0.random.build_hasher())
-    }
-
-    fn standings<'w>(
-        &self,
-        shard: &Shard,
-        windows: impl Iterator<Item = (&'w WindowSpec<'w>, Option<u32>)>,
-        now: u64,
-    ) -> Standings {
-        let mut standings = Standings::default();
-        for (window, index) in windows {
-            let shape = self.shape(window.span);
-            for dimension in Dimension::ALL {
-                let Some(limit) = caps(window).of(dimension) else {
-                    continue;
-                };
-                let (used, reset) =
-                    index.map_or((0, 0), |index| shard.standing(index, shape, now, dimension));
-                let remaining = limit.saturating_sub(used);
-                let reset = Duration::from_nanos(reset);
-                standings.note(dimension, Standing::new(limit, remaining, reset));
+    /// The window that was found, or a new one.
+    fn index_of(&self, shard: &mut Shard, found: Found, name: &Name<'_>) -> u32 {
+        match found {
+            Found::Known(index) => index,
+            Found::Absent(hash) => {
+                self.0.keys.fetch_add(1, Ordering::Relaxed);
+                shard.insert(name, hash)
+            }
+            Found::Overflow(known) => {
+                self.0.overflowed.fetch_add(1, Ordering::Relaxed);
+                let shared = name.shared();
+                let hash = self.shared_hash(&shared);
+                let known = known.or_else(|| shard.find(&shared, hash));
+                known.unwrap_or_else(|| {
+                    self.0.keys.fetch_add(1, Ordering::Relaxed);
+                    shard.insert(&shared, hash)
+                })
             }
         }
-        standings
+    }
+
+    fn shared_hash(&self, shared: &Name<'_>) -> u64 {
+        shared.hash(0, &self.0.random)
+    }
+
+    fn hash_of(&self, workspace: &str) -> u64 {
+        let mut hasher = self.0.random.build_hasher();
+        hasher.write(workspace.as_bytes());
+        hasher.finish()
     }
 }
 
@@ -262,8 +259,8 @@ impl Store for MemoryStore {
         let mut shard = self.shard(held.home);
         for place in held.places.as_ref() {
             // The clock is read only for debt, which the usual call does not leave.
-            let time = |span| (self.shape(span), self.now());
-            if !shard.settle(*place, held.cost, actual.capped(), time) {
+            let moment = |span| self.moment(span, self.now());
+            if !shard.settle(*place, held.cost, actual.capped(), moment) {
                 settled = Settled::Expired;
             }
         }
@@ -339,6 +336,28 @@ impl Found {
             Self::Overflow(index) => index,
         }
     }
+}
+
+fn standings<'w>(
+    shard: &Shard,
+    windows: impl Iterator<Item = (&'w WindowSpec<'w>, Option<u32>)>,
+    moment: impl Fn(Span) -> Moment,
+) -> Standings {
+    let mut standings = Standings::default();
+    for (window, index) in windows {
+        let moment = moment(window.span);
+        for dimension in Dimension::ALL {
+            let Some(limit) = caps(window).of(dimension) else {
+                continue;
+            };
+            let standing = |index| shard.standing(index, moment, dimension);
+            let (used, reset) = index.map_or((0, 0), standing);
+            let remaining = limit.saturating_sub(used);
+            let reset = Duration::from_nanos(reset);
+            standings.note(dimension, Standing::new(limit, remaining, reset));
+        }
+    }
+    standings
 }
 
 fn caps(window: &WindowSpec<'_>) -> Caps {

@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
 };
 
 use crate::{
     Dimension, Span, Units, WindowSpec,
-    window::{Caps, Full, Origin, Shape, Window},
+    window::{Caps, Full, Moment, Origin, Window},
 };
 
 /// Windows by name. They stay where they are while a reservation is open, so a reservation needs
@@ -97,23 +97,22 @@ impl Shard {
     pub(super) fn check(
         &mut self,
         index: Option<u32>,
-        shape: Shape,
-        now: u64,
+        moment: Moment,
         cost: Units,
         caps: Caps,
     ) -> Result<(), Full> {
         let Some(index) = index else {
-            return Window::default().check(shape, now, cost, caps);
+            return Window::default().check(moment, cost, caps);
         };
         let window = &mut self.entry_mut(index).window;
-        window.advance(shape, now);
-        window.check(shape, now, cost, caps)
+        window.advance(moment);
+        window.check(moment, cost, caps)
     }
 
-    pub(super) fn charge(&mut self, index: u32, shape: Shape, now: u64, cost: Units) -> Place {
+    pub(super) fn charge(&mut self, index: u32, moment: Moment, cost: Units) -> Place {
         let entry = self.entry_mut(index);
         entry.open = entry.open.saturating_add(1);
-        let current = entry.window.advance(shape, now);
+        let current = entry.window.advance(moment);
         let origin = entry.window.charge(current, cost);
         Place { index, origin }
     }
@@ -123,34 +122,26 @@ impl Shard {
         place: Place,
         cost: Units,
         actual: Units,
-        time: impl FnOnce(Span) -> (Shape, u64),
+        moment: impl FnOnce(Span) -> Moment,
     ) -> bool {
         let entry = self.entry_mut(place.index);
         entry.open = entry.open.saturating_sub(1);
         let span = entry.span;
-        entry.window.settle(place.origin, cost, actual, |window| {
-            let (shape, now) = time(span);
-            window.advance(shape, now)
-        })
+        let current = |window: &mut Window| window.advance(moment(span));
+        entry.window.settle(place.origin, cost, actual, current)
     }
 
-    pub(super) fn standing(
-        &self,
-        index: u32,
-        shape: Shape,
-        now: u64,
-        dimension: Dimension,
-    ) -> (u64, u64) {
+    pub(super) fn standing(&self, index: u32, moment: Moment, dimension: Dimension) -> (u64, u64) {
         let window = &self.entry(index).window;
         (
             window.used().of(dimension),
-            window.until_unused(shape, now, dimension),
+            window.until_unused(moment, dimension),
         )
     }
 
     /// Looks at the next two windows, and drops those that hold nothing and that no reservation
     /// will come back to. Says how many.
-    pub(super) fn sweep(&mut self, shape: impl Fn(Span) -> Shape, now: u64) -> usize {
+    pub(super) fn sweep(&mut self, moment: impl Fn(Span) -> Moment) -> usize {
         let mut dropped = 0;
         for _ in 0..2.min(self.entries.len()) {
             let at = self.hand % self.entries.len();
@@ -159,8 +150,7 @@ impl Shard {
             if entry.is_vacant || entry.open > 0 {
                 continue;
             }
-            entry.window.advance(shape(entry.span), now);
-            if entry.window.is_empty() {
+            if entry.window.is_past(moment(entry.span)) {
                 self.remove(u32::try_from(at).unwrap_or(u32::MAX));
                 dropped += 1;
             }
@@ -232,32 +222,24 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The window that new keys of this kind share when there are too many. No key has its name:
-    /// a workspace's is never a NUL.
-    pub(super) fn overflow(window: &WindowSpec<'a>) -> Self {
+    /// The window that new keys of this kind share when there are too many.
+    pub(super) fn shared(&self) -> Self {
         Self {
-            parts: ["\0", window.scope, ""],
-            span: window.span,
+            parts: ["\0", self.parts[1], ""],
+            span: self.span,
         }
     }
 
-    pub(super) fn overflow_of(name: &Self) -> Self {
-        Self {
-            parts: ["\0", name.parts[1], ""],
-            span: name.span,
-        }
-    }
-
-    /// Continues a hash that the workspace has begun.
-    pub(super) fn hash(&self, mut hasher: impl Hasher) -> u64 {
-        // A byte that no UTF-8 has ends each part, so that parts cannot be shifted.
-        hasher.write_u8(0xff);
+    /// A hash of the name; `home` is that of the workspace.
+    pub(super) fn hash(&self, home: u64, random: &RandomState) -> u64 {
+        let mut hasher = random.build_hasher();
+        hasher.write_u64(home);
+        hasher.write(self.parts[2].as_bytes());
+        // Names do not hold it, so it ends one.
+        hasher.write_u8(0xff - self.span as u8);
         if !self.parts[1].is_empty() {
             hasher.write(self.parts[1].as_bytes());
         }
-        hasher.write_u8(0xff);
-        hasher.write(self.parts[2].as_bytes());
-        hasher.write_u8(self.span as u8);
         hasher.finish()
     }
 }
