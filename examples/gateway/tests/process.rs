@@ -196,7 +196,7 @@ fn a_configuration_is_checked() {
     ] {
         assert!(text.contains(from), "{from}");
         let wrong = text.replacen(from, to, 1);
-        let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
+        let line = 1 + text.split(from).next().unwrap().matches('\n').count();
         let file = File::new(&format!("{name}.toml"), &wrong);
         let checked = check(file.path());
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
