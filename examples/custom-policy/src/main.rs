@@ -33,10 +33,12 @@ fn policy() -> Policy {
         .refuse("logit_bias")
         // What it need not know.
         .absorb("metadata")
-        // What it would take the first of.
-        .rule("stop", |json| match json.starts_with('[') {
-            false => Ok(()),
-            true => Err(refusal("Name one string at which to stop.", "stop")),
+        // Of several it would obey the first, and nobody would notice.
+        .rule("stop", |json| {
+            if json.starts_with('[') {
+                return Err(refusal("Name one string at which to stop.", "stop"));
+            }
+            Ok(())
         })
         .request_rule(|request, _body| match request.user() {
             Some(_) => Ok(()),

@@ -48,7 +48,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("listening on http://{}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
+        // If it fails, the connection is gone, and says so below.
+        stream.set_nodelay(true).ok();
         let service = TowerToHyperService::new(proxy.clone());
         tokio::spawn(async move {
             let mut server = auto::Builder::new(TokioExecutor::new());

@@ -25,7 +25,8 @@ where
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            stream.set_nodelay(true).unwrap();
+            // It fails where the caller is gone already.
+            let _ = stream.set_nodelay(true);
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let mut server = auto::Builder::new(TokioExecutor::new());
