@@ -158,6 +158,10 @@ fn context_window<C: TokenCounter>(
         return Ok(());
     }
 
+    if prompt.lower < prompt.upper {
+        // Callers shorten their prompts by what they read here.
+        prompt = counter.count(request, model);
+    }
     let tokens = prompt.estimate;
     let explained = match request.output_cap() {
         Some(_) => format!(
