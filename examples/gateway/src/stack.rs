@@ -87,25 +87,19 @@ impl Foundation {
         >,
         BoxError,
     > {
-        let regions = config.regions.keys().filter_map(|name| Region::new(name));
-        let mut region = RegionLayer::new(regions);
-        if let Some(default) = config.default_region.as_deref().and_then(Region::new) {
-            region = region.default_region(default);
-        }
-        let policy = match config.policy {
-            PolicyName::Compatible => Policy::compatible(),
-            PolicyName::Strict => Policy::strict(),
-        };
         let models = models(config)?;
         let counter = counter(config)?;
         let upstreams = upstreams::build(config, &self.simulated)?;
+        for (region, model) in upstreams.unserved(config.models.keys().map(String::as_str)) {
+            tracing::warn!(
+                region,
+                model,
+                "no upstream serves this model in this region"
+            );
+        }
 
         let chat = ServiceBuilder::new()
-            .layer(
-                ValidateLayer::new(policy)
-                    .max_body_bytes(config.max_body_bytes)
-                    .body_timeout(config.limits.body),
-            )
+            .layer(validate(config))
             .layer(ModelsLayer::new(models.clone()).counter(counter.clone()))
             .layer(self.budget.clone().counter(counter.clone()))
             .layer(
@@ -115,18 +109,15 @@ impl Foundation {
             )
             .layer(SseLayer::new())
             .service(UpstreamClients::new(config)?);
-        let limits = config.limits;
-        let most = limits
-            .discard_bytes
-            .unwrap_or(config.max_body_bytes.saturating_mul(2));
         let models = ServiceBuilder::new()
             .map_err(|never: Infallible| -> ClientError { match never {} })
             .service(ModelList::new(models));
+        let discard = config.limits.discard;
         let service = ServiceBuilder::new()
-            .layer(DrainOnRefusalLayer::new(most, move || {
-                sleep(limits.discard)
+            .layer(DrainOnRefusalLayer::new(discard_bytes(config), move || {
+                sleep(discard)
             }))
-            .layer(region)
+            .layer(region(config))
             .layer(GateLayer::new(Route::check))
             .layer(ApiKeyLayer::new(keys(config)?))
             .service(Leaves { chat, models });
@@ -134,6 +125,20 @@ impl Foundation {
         self.limits.replace(config.limits());
         let insight = Insight { upstreams, counter };
         Ok(Stack { service, insight })
+    }
+}
+
+fn discard_bytes(config: &Config) -> u64 {
+    let stated = config.limits.discard_bytes;
+    stated.unwrap_or(config.max_body_bytes.saturating_mul(2))
+}
+
+fn region(config: &Config) -> RegionLayer {
+    let regions = config.regions.keys().filter_map(|name| Region::new(name));
+    let layer = RegionLayer::new(regions);
+    match config.default_region.as_deref().and_then(Region::new) {
+        Some(region) => layer.default_region(region),
+        None => layer,
     }
 }
 
@@ -149,6 +154,16 @@ fn keys(config: &Config) -> Result<ApiKeys, BoxError> {
         }
     }
     Ok(keys)
+}
+
+fn validate(config: &Config) -> ValidateLayer {
+    let policy = match config.policy {
+        PolicyName::Compatible => Policy::compatible(),
+        PolicyName::Strict => Policy::strict(),
+    };
+    ValidateLayer::new(policy)
+        .max_body_bytes(config.max_body_bytes)
+        .body_timeout(config.limits.body)
 }
 
 fn models(config: &Config) -> Result<Models, BoxError> {

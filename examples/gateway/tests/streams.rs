@@ -1,0 +1,264 @@
+//! Many streams at once: those that end, those that are left, and those that nobody reads.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use gateway::Gateway;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::json;
+use support::{
+    Caller, KEY, PATIENCE, ask_streamed, start_config,
+    upstream::{Reply, Upstream, chunk},
+};
+use tokio::time::{Instant, sleep, timeout};
+
+async fn gateway(upstream: &Upstream) -> Gateway {
+    start_config(&format!(
+        r#"
+listen = "127.0.0.1:0"
+token_counts = "estimate"
+[budget]
+requests_per_minute = 100_000
+tokens_per_minute = 100_000_000
+[[workspaces]]
+name = "acme"
+api_keys = ["{KEY}"]
+[models.gpt-4o]
+[[regions.eu.upstreams]]
+name = "sweden"
+url = "{}"
+api_key = "upstream-key"
+deployments = {{ gpt-4o = "of-4o" }}
+"#,
+        upstream.url
+    ))
+    .await
+}
+
+/// Waits until the metrics have these lines.
+async fn await_metrics(gateway: &Gateway, lines: &[&str]) {
+    let admin = Caller::at(gateway.admin_address().unwrap());
+    let started = Instant::now();
+    loop {
+        let metrics = admin.get("/metrics").await;
+        let has = |line: &&&str| metrics.text().lines().any(|l| l == **line);
+        let Some(missing) = lines.iter().find(|line| !has(line)) else {
+            return;
+        };
+        let waited = started.elapsed();
+        assert!(waited < PATIENCE, "{missing} is not in\n{}", metrics.text());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_streams_that_are_left() {
+    const STREAMS: usize = 300;
+    const EVENTS: usize = 30;
+    let upstream = Upstream::start(|_| {
+        let (sender, reply) = Reply::open();
+        tokio::spawn(async move {
+            for _ in 0..EVENTS {
+                let event = format!("data: {}\n\n", chunk("cat ", None));
+                if sender.send(Some(event.into())).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+            let last = format!("data: {}\n\ndata: [DONE]\n\n", chunk("", Some("stop")));
+            let _ = sender.send(Some(last.into())).await;
+        });
+        reply
+    })
+    .await;
+    let gateway = gateway(&upstream).await;
+    // A hundred streams share a connection, and a stream that is left leaves the others alone.
+    let clients: Vec<Client<_, Full<Bytes>>> = (0..STREAMS.div_ceil(100))
+        .map(|_| {
+            Client::builder(TokioExecutor::new())
+                .http2_only(true)
+                .build_http()
+        })
+        .collect();
+    let complete = AtomicUsize::new(0);
+    let calls = (0..STREAMS).map(|number| {
+        let client = &clients[number / 100];
+        let request = Request::post(format!(
+            "http://{}/openai/eu/v1/chat/completions",
+            gateway.address()
+        ))
+        .header("authorization", format!("Bearer {KEY}"))
+        .header("content-type", "application/json")
+        .body(Full::from(ask_streamed("Hello").to_string()))
+        .unwrap();
+        let complete = &complete;
+        async move {
+            let response = timeout(PATIENCE, client.request(request))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(response.status(), 200);
+            let mut body = response.into_body();
+            // Every tenth leaves, each after another number of frames.
+            let leaves_after = (number % 10 == 0).then_some(number / 10 % EVENTS);
+            let (mut frames, mut text) = (0, Vec::new());
+            while leaves_after != Some(frames) {
+                let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap() else {
+                    break;
+                };
+                text.extend_from_slice(frame.unwrap().data_ref().unwrap());
+                frames += 1;
+            }
+            if leaves_after.is_none() {
+                assert!(text.ends_with(b"data: [DONE]\n\n"));
+                complete.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    join_all(calls).await;
+    assert_eq!(complete.into_inner(), STREAMS - STREAMS / 10);
+    await_metrics(
+        &gateway,
+        &[
+            "tollgate_calls_in_flight 0",
+            r#"tollgate_budget_open{workspace="acme",model="gpt-4o"} 0"#,
+            r#"tollgate_upstream_outstanding{region="eu",upstream="sweden",model="gpt-4o"} 0"#,
+            r#"tollgate_budget_requests_total{workspace="acme",model="gpt-4o"} 300"#,
+            r#"tollgate_streams_total{ending="complete"} 270"#,
+            r#"tollgate_streams_total{ending="left"} 30"#,
+        ],
+    )
+    .await;
+    // Connections are kept for the next calls, but those of streams that were left are gone.
+    while upstream.connections() > STREAMS - STREAMS / 10 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_the_upstream_back() {
+    // An upstream that sends as fast as it is read, and counts.
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&sent);
+    let upstream = Upstream::start(move |_| {
+        let counter = Arc::clone(&counter);
+        let (sender, reply) = Reply::open();
+        tokio::spawn(async move {
+            let event = Bytes::from(format!("data: {}\n\n", chunk(&"cat ".repeat(4_000), None)));
+            while sender.send(Some(event.clone())).await.is_ok() {
+                counter.fetch_add(event.len(), Ordering::Relaxed);
+            }
+        });
+        reply
+    })
+    .await;
+    let gateway = gateway(&upstream).await;
+    let caller = Caller::new(&gateway);
+    let request = caller.chat_request("eu", &ask_streamed("Hello"));
+    let response = caller.open(request).await;
+    // Every buffer on the way fills up, most of them the operating system's, and then it stops.
+    let mut before = 0;
+    let stalled = loop {
+        sleep(Duration::from_millis(300)).await;
+        let now = sent.load(Ordering::Relaxed);
+        if now == before {
+            break now;
+        }
+        assert!(now < 64 << 20, "nothing holds it back");
+        before = now;
+    };
+    assert!(stalled > 0);
+    drop(response);
+    await_metrics(&gateway, &["tollgate_calls_in_flight 0"]).await;
+    while upstream.connections() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_an_end_is_cut() {
+    let upstream = Upstream::start(|_| {
+        let (sender, reply) = Reply::open();
+        tokio::spawn(async move {
+            let first = format!("data: {}\n\ndata: ", chunk("Hello", None));
+            let _ = sender.send(Some(first.into())).await;
+            let endless = Bytes::from(vec![b'x'; 64 << 10]);
+            while sender.send(Some(endless.clone())).await.is_ok() {}
+        });
+        reply
+    })
+    .await;
+    let gateway = gateway(&upstream).await;
+    let answer = Caller::new(&gateway)
+        .chat("eu", &ask_streamed("Hello"))
+        .await;
+    let (events, done) = answer.events();
+    assert!(!done);
+    let error = &events.last().unwrap()["error"];
+    assert_eq!(error["type"], "server_error", "{events:?}");
+    assert!(
+        error["code"].as_str().unwrap().starts_with("upstream_"),
+        "{error}"
+    );
+    assert_eq!(error["param"], json!(null));
+    // What it would have said for ever is no longer listened to.
+    let left = Instant::now();
+    while upstream.connections() > 0 {
+        assert!(
+            left.elapsed() < Duration::from_secs(2),
+            "the upstream goes on"
+        );
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn silence_in_the_middle_ends_a_stream() {
+    let upstream = Upstream::start(|_| {
+        let (sender, reply) = Reply::open();
+        tokio::spawn(async move {
+            let first = format!("data: {}\n\n", chunk("Hello", None));
+            let _ = sender.send(Some(first.into())).await;
+            sleep(Duration::from_secs(60)).await;
+        });
+        reply
+    })
+    .await;
+    let text = format!(
+        r#"
+listen = "127.0.0.1:0"
+token_counts = "estimate"
+[[workspaces]]
+name = "acme"
+api_keys = ["{KEY}"]
+[models.gpt-4o]
+[[regions.eu.upstreams]]
+name = "sweden"
+url = "{}"
+api_key = "upstream-key"
+deployments = {{ gpt-4o = "of-4o" }}
+timeouts = {{ idle_ms = 200 }}
+"#,
+        upstream.url
+    );
+    let gateway = start_config(&text).await;
+    let answer = Caller::new(&gateway)
+        .chat("eu", &ask_streamed("Hello"))
+        .await;
+    let (events, done) = answer.events();
+    assert!(!done);
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events[1]["error"]["code"], "upstream_timeout");
+}
