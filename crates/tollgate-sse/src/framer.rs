@@ -172,12 +172,12 @@ impl Framer {
         self.retry
     }
 
-    /// The piece, and where the next event begins in it, if that is spelled `data: …`.
+    /// The piece, and where the next event begins in it, if that is spelled `data: …`. For a reader
+    /// who knows where it ends, and who asks for neither names nor ids.
     pub(crate) fn canonical_start(&self) -> Option<(&Bytes, usize)> {
-        let fresh = matches!(self.data, Data::None) && self.line.is_empty() && self.name.is_empty();
-        let simple = fresh && self.past_first_line && !self.swallow_lf && !self.id_changed;
         let begins = self.chunk.get(self.at..)?.starts_with(b"data: ");
-        (simple && begins).then_some((&self.chunk, self.at))
+        let fresh = matches!(self.data, Data::None) && self.line.is_empty();
+        (fresh && begins).then_some((&self.chunk, self.at))
     }
 
     /// Whether a line of this length is one event's worth.

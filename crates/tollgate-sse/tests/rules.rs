@@ -547,3 +547,49 @@ fn to_look_like_a_good_event_is_no_excuse() {
         assert_eq!(reframer.end().is_none(), good, "{text:?}");
     }
 }
+
+#[test]
+fn a_known_event_must_stand_where_an_event_can_stand() {
+    let json = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+    let known = format!("data: {json}\n\n");
+    let on_lines = json.replace(',', ",\ndata: ");
+    for (text, events) in [
+        // In a comment, in another field, in the middle of data, without its empty line.
+        (format!(": {known}"), 0),
+        (format!("event: {known}"), 0),
+        (format!("data: 1\n{known}"), usize::MAX),
+        (known.replace("\n\n", "\n"), 0),
+        (known.replace("\n\n", "\nid: 1\n\n"), 1),
+        (known.replace("\n\n", "\r\n\n"), 1),
+        (known.replace("\n\n", "x\n\n"), usize::MAX),
+        (
+            known.replace("\"a", &format!("\"{}", "b".repeat(1_000))),
+            usize::MAX,
+        ),
+        (format!("\n{known}"), 1),
+        (format!("id: 1\n{known}"), 1),
+        // It is known on several lines; on several lines that are no data it is none.
+        (format!("data: {on_lines}\n\n"), 1),
+        (
+            format!("data: {}\n\n", json.replace(',', ",\n")),
+            usize::MAX,
+        ),
+    ] {
+        let text = Bytes::from(text);
+        for pieces in tollgate_testing::two_way_splits(&text) {
+            let mut reframer = Reframer::new().max_event_bytes(500);
+            reframer.push(known.clone() + &known);
+            reframer.push(format!("data: {on_lines}\n\n").repeat(2));
+            reframer.take_output();
+            for piece in pieces {
+                reframer.push(piece);
+            }
+            let output = reframer.take_output();
+            let passed = output.windows(2).filter(|end| *end == b"\n\n").count();
+            match reframer.end() {
+                None => assert_eq!(passed, events, "{text:?}"),
+                Some(_) => assert_eq!(events, usize::MAX, "{text:?}"),
+            }
+        }
+    }
+}
