@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Open calls by the key's hash. Only keys with open calls are in it, so it is as small as what
 /// goes on.

@@ -136,7 +136,7 @@ impl<St, C, K, M, R, D> BudgetLayer<St, C, K, M, R, D> {
     ///
     /// `executor` gets a future to run in the background, on a tokio runtime with a timer. It ends
     /// with the answer, after `max_bytes` or after `max_time`, whichever comes first. `executor` is
-    /// called from destructors and must not panic: use a [`Handle`](tokio::runtime::Handle) in
+    /// called from destructors and must not panic: use a runtime's `Handle` in
     /// place of `tokio::spawn`. A caller that leaves before the answer begins is not waited for.
     ///
     /// Each answer's body is boxed, and its type becomes [`DrainedBody`](crate::DrainedBody).

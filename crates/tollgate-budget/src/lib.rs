@@ -77,6 +77,11 @@
 //! [counter](BudgetLayer::counter) can count. The output is the largest stated cap, times `n`;
 //! 1,024 tokens where none is stated, but at most an eighth of the limit.
 //!
+//! What that is worth, simulated: twenty minutes of calls under a limit of 60,000 tokens, steadily
+//! four a second or 300 at once every 20 seconds. The example `worst_minute` makes the figure.
+//!
+#![doc = include_str!("../docs/worst-minute.svg")]
+//!
 //! # Settlement
 //!
 //! | how the call ends | requests | tokens |
@@ -122,7 +127,32 @@
 //! # Cancel safety
 //!
 //! The reservation is owned by the future, then by the body. Each is settled once, by its end or
-//! its drop. Nothing is awaited to settle.
+//! its drop. Nothing is awaited to settle. To learn what an answer costs whose caller has left,
+//! [`BudgetLayer::drain`] reads on without it.
+//!
+//! # Cost
+//!
+//! Nanoseconds of a processor for each admission and its settlement in the [`MemoryStore`], the
+//! clock's 22 included, on a machine of two shared cores (`cargo bench -p tollgate-budget`):
+//!
+//! | | 1 key | 1,000 keys | 1,000,000 keys |
+//! |---|---|---|---|
+//! | one thread | 117 | 128 | 1,570 |
+//! | each of two threads | 117 | 132 | 1,340 |
+//! | smoothed by the second too | 162 | 179 | 2,380 |
+//! | governor 0.10, two limiters that admit apart and take nothing back | 64 | 71 | 1,050 |
+//!
+//! A denial takes 90. The layer as a whole, with its facts, six headers and a prompt that the byte
+//! rule measures, adds 0.9 µs to a request. A key takes 193 bytes when it was used once and 1.8 KB
+//! when it is used in every second; an open reservation takes 88 in the answer's body. What is
+//! idle for a minute is dropped by later calls, and keys are capped.
+//!
+//! For a known key nothing is allocated to decide. A lock is held for less than 0.1 µs, by one
+//! workspace in 64, and never while anything is awaited.
+//!
+//! # Features
+//!
+//! None.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
@@ -145,8 +175,12 @@ mod reservation;
 mod rules;
 mod service;
 mod store;
+mod sync;
 mod units;
 mod window;
+
+#[cfg(all(test, shuttle))]
+mod interleavings;
 
 pub use body::BudgetBody;
 pub use clock::{Clock, MonotonicClock};

@@ -1,9 +1,8 @@
 //! How long answers get whose callers state no cap.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::PoisonError};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// What is reserved for the output of a call that states no cap; never more than an eighth of the
 /// limit on tokens, nor than what an idle budget has room for beside the prompt.

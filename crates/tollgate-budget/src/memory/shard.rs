@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
 };
+
+use foldhash::quality::RandomState;
 
 use crate::{
     Dimension, Span, Units, WindowSpec,
@@ -195,16 +197,29 @@ impl Shard {
 
 impl Entry {
     fn is(&self, name: &Name<'_>) -> bool {
-        let [workspace, scope, own] = name.parts;
+        let [workspace, scope, own] = name.parts.map(str::as_bytes);
         let text = self.text.as_bytes();
-        self.span == name.span
-            && self.workspace_len as usize == workspace.len()
-            && self.scope_len as usize == scope.len()
-            && text.len() == workspace.len() + scope.len() + own.len()
-            && text.starts_with(workspace.as_bytes())
-            && text[workspace.len()..].starts_with(scope.as_bytes())
-            && text.ends_with(own.as_bytes())
+        if self.span != name.span
+            || self.workspace_len as usize != workspace.len()
+            || self.scope_len as usize != scope.len()
+            || text.len() != workspace.len() + scope.len() + own.len()
+        {
+            return false;
+        }
+        let (first, rest) = text.split_at(workspace.len());
+        let (second, third) = rest.split_at(scope.len());
+        same(first, workspace) && same(second, scope) && same(third, own)
     }
+}
+
+/// Whether two slices of one length are the same. Names are so short that a call of `memcmp` takes
+/// longer than all the rest.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    let (mut left, mut right) = (left.chunks_exact(8), right.chunks_exact(8));
+    left.by_ref()
+        .zip(right.by_ref())
+        .all(|(left, right)| left == right)
+        && left.remainder().iter().eq(right.remainder())
 }
 
 /// What tells windows apart.
