@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::{
     edit::{Edits, Field, Put, Removal},
     identity::{Belonging, Identity},
-    json::{Invalid, Scanner, text_length},
+    json::{Invalid, Scanner},
+    text::text_length,
 };
 
 /// How events are to be read. All of it holds for a whole stream.

@@ -139,6 +139,7 @@ mod reframe;
 mod rules;
 mod stream;
 mod tap;
+mod text;
 mod usage;
 
 pub use body::SseBody;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::{
     chunk::{Chunk, Findings, Hole},
     edit::Edit,
-    json::{string_length, text_length},
+    text::{string_length, text_length},
 };
 
 /// A chunk that was read, as a pattern for those that follow.
