@@ -1,9 +1,11 @@
 //! The whole gateway beside a bare hyper proxy, in one interleaved run.
 //!
 //! ```console
-//! $ cargo build --release -p gateway -p tollgate-bench
-//! $ target/release/tollgate-bench target/release/gateway
+//! $ cargo build --release -p gateway
+//! $ cargo run --release -p tollgate-bench
 //! ```
+//!
+//! It takes the gateway that was built beside it, or the one that its argument names.
 //!
 //! One upstream answers both; load, upstream, proxy and gateway are four processes on loopback.
 //! Each round sends the same calls through the proxy and through the gateway, in turn first, so
@@ -16,7 +18,13 @@ mod proxy;
 mod report;
 mod upstream;
 
-use std::{env, error::Error, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    env,
+    error::Error,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use load::{Call, Round};
 use process::Server;
@@ -40,10 +48,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .parse()?;
             runtime.block_on(proxy::serve(target))
         }
-        Some(gateway) => runtime.block_on(async {
-            tokio::time::timeout(TIME_LIMIT, compare(Path::new(gateway))).await?
-        }),
-        None => Err("usage: tollgate-bench PATH-OF-THE-GATEWAY".into()),
+        gateway => {
+            let beside = env::current_exe()?.with_file_name("gateway");
+            let gateway = gateway.map_or(beside, PathBuf::from);
+            if !gateway.exists() {
+                return Err(format!("there is no gateway at {}", gateway.display()).into());
+            }
+            runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, compare(&gateway)).await? })
+        }
     }
 }
 
