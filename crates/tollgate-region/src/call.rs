@@ -7,7 +7,7 @@ use std::{
 
 use http::{
     Extensions, HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body;
 use tokio::time::Instant;
@@ -106,13 +106,14 @@ impl<S, C, R> Call<S, C, R> {
         if answer.extensions().get::<Rejection>().is_some() {
             return Step::Done(answer);
         }
-        if answer.status() == StatusCode::OK && !is_html(&answer) {
+        if answer.status() == StatusCode::OK && !is_html(&answer) && !is_encoded(&answer) {
             self.lease.succeed();
             return Step::Done(answer);
         }
         let (head, body) = answer.into_parts();
         let status = match head.status {
-            // A page with status 200 comes from something that is not the upstream.
+            // A page, or an encoding that was not asked for, comes from something that is not the
+            // upstream.
             StatusCode::OK => StatusCode::BAD_GATEWAY,
             status => status,
         };
@@ -258,6 +259,12 @@ fn is_html<P>(answer: &Response<P>) -> bool {
     let content_type = answer.headers().get(CONTENT_TYPE);
     let start = content_type.and_then(|value| value.as_bytes().get(..HTML.len()));
     start.is_some_and(|start| start.eq_ignore_ascii_case(HTML))
+}
+
+/// Whether an answer cannot be read as it stands, though none but `identity` was asked for.
+fn is_encoded<P>(answer: &Response<P>) -> bool {
+    let mut encodings = answer.headers().get_all(CONTENT_ENCODING).into_iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 pub(crate) const COMPLETED: &str = "future polled after completion";

@@ -180,6 +180,13 @@ async fn what_is_no_answer_becomes_502() {
             &[("content-type", "Text/HTML; charset=utf-8")],
             "<html>sign in</html>",
         ),
+        // Nobody asked for it, and no layer outside could read it.
+        answer_with(200, &[("content-encoding", "gzip")], "\u{1f}"),
+        answer_with(
+            200,
+            &[("content-encoding", "identity"), ("content-encoding", "br")],
+            "x",
+        ),
         answer(999, "{}"),
     ] {
         let (head, text) = through(reaction).await;
