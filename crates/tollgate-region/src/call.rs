@@ -147,6 +147,10 @@ impl<S, C, R> Call<S, C, R> {
                 self.lease.cool(wait);
                 true
             }
+            Blame::TooLarge => {
+                self.lease.succeed();
+                true
+            }
             Blame::Upstream => {
                 self.lease.fail();
                 true

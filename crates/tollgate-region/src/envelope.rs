@@ -53,6 +53,16 @@ impl Envelope {
         is_type || WORDS.iter().any(|words| message.contains(words))
     }
 
+    /// Whether one request is larger than the quota, in OpenAI's words.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.message.starts_with("Request too large")
+    }
+
+    /// Whether the upstream never began to answer, as `SseLayer` tells it.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.code.as_deref() == Some("upstream_timeout")
+    }
+
     pub(crate) fn betrays(&self, target: &Target) -> bool {
         let more = [&self.error_type, &self.code, &self.param];
         let mut texts = more.into_iter().flatten().chain([&self.message]);

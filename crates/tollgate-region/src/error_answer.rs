@@ -8,7 +8,7 @@ use tollgate_core::{Rejection, RejectionKind, UpstreamFault};
 use crate::{
     envelope::Envelope,
     target::Target,
-    wait::{self, RETRY_AFTER_MS},
+    wait::{self, DAY, RETRY_AFTER_MS},
 };
 
 /// An upstream's error, read but not yet judged.
@@ -58,6 +58,7 @@ impl ErrorAnswer {
             wait,
             should_retry,
         } = self;
+        let is_silence = envelope.as_ref().is_some_and(Envelope::is_silence);
         let is_quota = envelope.as_ref().is_some_and(Envelope::is_quota);
         let (rejection, blame) = match status.as_u16() {
             400 | 413 | 422 => (callers_fault(status, envelope, target), Blame::Answered),
@@ -72,7 +73,22 @@ impl ErrorAnswer {
                 Blame::Upstream,
             ),
             429 if is_quota => (no_quota(target, status), Blame::Busy(wait)),
-            429 => (rate_limit(envelope.as_ref(), wait), Blame::Busy(wait)),
+            429 => {
+                let is_too_large = envelope.as_ref().is_some_and(Envelope::is_too_large)
+                    // What Azure says of such a call.
+                    || wait.is_some_and(|wait| wait >= DAY);
+                let rejection = rate_limit(envelope.as_ref(), wait);
+                if is_too_large {
+                    (rejection.with_should_retry(false), Blame::TooLarge)
+                } else {
+                    (rejection, Blame::Busy(wait))
+                }
+            }
+            // The layer inside has waited for it: the upstream itself says 504 in other words.
+            504 if is_silence => (
+                Rejection::new(RejectionKind::UpstreamTimeout),
+                Blame::Upstream,
+            ),
             _ => {
                 let is_servers = status.is_server_error();
                 // Only for servers' errors does the text say something to a caller.
@@ -120,6 +136,9 @@ pub(crate) enum Blame {
     Answered,
     /// Nobody's: the upstream has enough to do.
     Busy(Option<Duration>),
+    /// The request's: it alone is larger than what this upstream may do in a minute. Another one
+    /// may be able to, and this one is there for everybody else.
+    TooLarge,
     /// Nothing can be said of it.
     Unknown,
     /// The upstream's.

@@ -99,9 +99,11 @@
 //!
 //! Among the deployments of the lowest priority that can take calls, two are drawn by weight and
 //! the less busy one is taken. A deployment that answers 429, or 503 with `retry-after`, is left
-//! alone for as long as it asks, and for 5 s at least. One that fails five times in a row gets no
-//! calls for 5 s; then a single call finds out whether it is back. One that fails often without
-//! ever failing five times in a row gets fewer calls, down to a thirty-second of its weight.
+//! alone for as long as it asks, and for 5 s at least; but not if a 429 says, by a wait of a day or
+//! in OpenAI's words, that the one request is larger than all of the quota. One that fails five
+//! times in a row gets no calls for 5 s; then a single call finds out whether it is back. One that
+//! fails often without ever failing five times in a row gets fewer calls, down to a thirty-second
+//! of its weight.
 //!
 //! A call moves on to the next deployment before anything is sent to the caller, if there was no
 //! connection, if it broke or the clock struck before the head of an answer, on 404, 408, 429 and

@@ -119,8 +119,7 @@ impl Lease {
 
     /// The upstream asked to be left alone, perhaps for a stated time.
     pub(crate) fn cool(&self, wait: Option<Duration>) {
-        // Azure names a day where one request alone is larger than the quota: that speaks of the
-        // request, and must not put the deployment out of everybody's reach.
+        // A day and more is not to be believed; it must not put the deployment out of reach.
         let floor = wait.filter(|wait| *wait < DAY).unwrap_or_default();
         let until = self.shared.clock.after(floor.max(self.shared.cooldown));
         self.target.health.cool(until);

@@ -305,13 +305,10 @@ async fn an_upstreams_wait_is_a_floor_for_its_rest() {
         ),
         (503, &[("retry-after", "20")], 20_000),
         // A day speaks of the request, and so does whatever is longer.
-        (429, &[("retry-after", "86400")], 5_000),
-        (429, &[("retry-after", "1e9")], 5_000),
-        (
-            429,
-            &[("retry-after", "Fri, 21 Oct 2089 07:28:00 GMT")],
-            5_000,
-        ),
+        (429, &[("retry-after", "86400")], 0),
+        (429, &[("retry-after", "1e9")], 0),
+        (429, &[("retry-after", "Fri, 21 Oct 2089 07:28:00 GMT")], 0),
+        (503, &[("retry-after", "86400")], 5_000),
         (503, &[], 0),
         (500, &[("retry-after", "20")], 0),
     ] {
@@ -498,4 +495,36 @@ async fn a_set_that_follows_another_goes_on_from_it() {
     assert_eq!(client.hosts(), ["elsewhere.test"]);
     let regions = [&before, &after].map(|set| set.region_status()[0].calls);
     assert_eq!(regions, [2, 2]);
+}
+
+// One such call in five seconds, which costs its caller nothing, would keep everybody out.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_large_rests_nobody() {
+    let azures = answer_with(429, &[("retry-after", "86400")], "");
+    let openais = answer(
+        429,
+        r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 40012.","type":"tokens","code":"rate_limit_exceeded"}}"#,
+    );
+    let mut too_large = [azures, openais].into_iter();
+    let client = Client::new(move |seen| match seen.host() {
+        "small.test" => too_large.next().unwrap_or_else(ok),
+        _ => ok(),
+    });
+    let upstreams = eu([azure("small", "eu"), azure("large", "eu").priority(1)]);
+    let service = layer(&upstreams).layer(client.clone());
+    for _ in 0..2 {
+        let answer = service.clone().oneshot(call("eu")).await.unwrap();
+        assert_eq!(answer.status(), 200, "another one may have the quota");
+        assert_eq!(status_of(&upstreams, "small").cooldown, None);
+    }
+    let answer = service.oneshot(call("eu")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let hosts = [
+        "small.test",
+        "large.test",
+        "small.test",
+        "large.test",
+        "small.test",
+    ];
+    assert_eq!(client.hosts(), hosts);
 }

@@ -216,3 +216,24 @@ async fn an_error_is_read_up_to_its_cap() {
     let (head, _) = through(Reaction::Answer(response)).await;
     assert_eq!(head.status(), 503);
 }
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_not_worth_another_try() {
+    let text = r#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 40012.","type":"tokens","code":"rate_limit_exceeded"}}"#;
+    let (head, text) = through(answer(429, text)).await;
+    assert_eq!(head.status(), 429);
+    assert_eq!(head.headers()["x-should-retry"], "false");
+    assert_eq!(error(&text)["type"], "tokens");
+}
+
+#[tokio::test]
+async fn silence_before_the_first_event_is_a_timeout() {
+    let status = http::StatusCode::GATEWAY_TIMEOUT;
+    let fault = UpstreamFault::new(status, "server_error", "The model stopped answering.");
+    let mut response = http::Response::new(ScriptedBody::new());
+    let fault = fault.with_code("upstream_timeout");
+    response.extensions_mut().insert(fault);
+    let (head, text) = through(Reaction::Answer(response)).await;
+    assert_eq!(head.status(), 504);
+    assert_eq!(error(&text)["code"], "upstream_timeout");
+}
