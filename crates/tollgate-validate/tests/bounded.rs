@@ -303,6 +303,53 @@ fn calls_with_long_ids_are_told_apart_in_no_time() {
 }
 
 #[test]
+fn members_that_are_told_again_cost_nothing() {
+    let again = |one: &str, n: usize| vec![one; n].join(",");
+    let bad = StatusCode::BAD_REQUEST;
+    let n = 200_000;
+    linear("parameters", n, |n| with(&again(r#""stop":"a""#, n)), bad);
+    for member in [r#""name":"a""#, r#""content":"a""#, r#""tool_calls":null"#] {
+        let message = |n| {
+            let members = again(member, n);
+            format!(r#"{{"model":"m","messages":[{{{members},"role":"user"}}]}}"#)
+        };
+        linear(member, n, message, bad);
+    }
+    // Each answer is looked for among all the ids that came before.
+    let dialogue = |n: usize| {
+        let ids = again(r#""id":"a""#, n);
+        let answers = again(
+            r#"{"role":"tool","content":"","tool_call_id":"b"}"#,
+            n / 100,
+        );
+        let caller = format!(r#"{{"role":"assistant","tool_calls":[{{{ids}}}]}}"#);
+        format!(r#"{{"model":"m","messages":[{caller},{answers}]}}"#)
+    };
+    linear("ids", n, dialogue, bad);
+}
+
+#[test]
+fn refusals_do_not_repeat_all_that_was_said() {
+    let length = |policy, json: String| {
+        let (answer, _) = check(policy, json.into());
+        let rejection = answer.extensions().get::<Rejection>().unwrap();
+        rejection.message().len() + rejection.param().map_or(0, str::len)
+    };
+    let long = "k".repeat(1 << 20);
+    let twice = with(&format!(r#""{long}":1,"{long}":2"#));
+    assert!(length(Policy::compatible().allow_unknown(), twice) < 2_000);
+
+    let call = |at| {
+        let id = format!("{at}{}", "x".repeat(400));
+        format!(r#"{{"id":"{id}","type":"function","function":{{"name":"f","arguments":""}}}}"#)
+    };
+    let calls = (0..128).map(call).collect::<Vec<_>>().join(",");
+    let unanswered =
+        format!(r#"{{"model":"m","messages":[{{"role":"assistant","tool_calls":[{calls}]}}]}}"#);
+    assert!(length(Policy::compatible(), unanswered) < 2_000);
+}
+
+#[test]
 fn allocations_do_not_grow_with_the_messages() {
     let conversation = |n: usize| {
         let turn = r#"{"role":"user","name":"ann","content":[{"type":"text","text":"a\nb"}]},{"role":"assistant","content":"hello there"}"#;

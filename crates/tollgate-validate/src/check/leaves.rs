@@ -36,7 +36,10 @@ impl<'j> Check<'j, '_> {
             };
             let path = path.key(known[place]);
             if std::mem::replace(&mut seen.seen[place], true) {
+                // No fault outranks this one, and what repeated values leave behind would add up.
                 self.duplicate(&path);
+                self.scan.skip()?;
+                continue;
             }
             let value = self.scan.value()?;
             each(self, known[place], &path, value)?;

@@ -32,6 +32,8 @@ impl<'j, 'p> Check<'j, 'p> {
                 Some(place) => {
                     if std::mem::replace(&mut seen[place], true) {
                         self.duplicate(&Path::root(&key.unescaped()));
+                        self.scan.skip()?;
+                        continue;
                     }
                     self.param(place, value_at)?;
                     Some(self.policy.params()[place].name.clone())
@@ -94,7 +96,7 @@ impl<'j, 'p> Check<'j, 'p> {
         names.sort_unstable();
         let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
         if let Some(pair) = twice {
-            self.duplicate(&Path::root(&pair[0]));
+            self.duplicate(&Path::root(&errors::shortened(&pair[0])));
         }
     }
 

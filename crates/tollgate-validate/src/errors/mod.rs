@@ -38,7 +38,8 @@ pub(crate) fn shown(text: Text<'_>) -> String {
     cut(text.chars())
 }
 
-fn shortened(text: &str) -> String {
+/// The same of a text without escapes.
+pub(crate) fn shortened(text: &str) -> String {
     cut(text.chars())
 }
 

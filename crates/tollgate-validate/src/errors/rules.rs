@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tollgate_core::Rejection;
 
-use super::{invalid, schema, shown};
+use super::{invalid, schema, shortened, shown};
 use crate::{json::Text, path::Path};
 
 pub(crate) fn needs(param: &'static str, needed: &str) -> Rejection {
@@ -125,7 +125,7 @@ pub(crate) fn tool_calls_unanswered<'j>(
     invalid(format!(
         "An assistant message with 'tool_calls' must be followed by tool messages responding to \
          each 'tool_call_id'. The following tool_call_ids did not have response messages: {}",
-        ids.join(", ")
+        shortened(&ids.join(", "))
     ))
     .with_param(param)
 }
