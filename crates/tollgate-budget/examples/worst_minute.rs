@@ -305,7 +305,7 @@ impl Random {
 
 /// Bars of the worst minutes, and a line where the limit is. Colours are for light and dark alike.
 fn draw(rows: &[(&str, Outcome, Outcome)]) -> String {
-    const SCALE: f64 = 90.0;
+    const SCALE: f64 = 120.0;
     const LEFT: f64 = 20.0;
     let height = 46 + rows.len() * 62;
     let mut svg = format!(
@@ -315,6 +315,7 @@ fn draw(rows: &[(&str, Outcome, Outcome)]) -> String {
     );
     for (at, (name, steady, bursts)) in rows.iter().enumerate() {
         let top = 20 + at * 62;
+        let limit = LEFT + SCALE;
         let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{}\">{name}</text>", top + 10);
         for (line, (outcome, load)) in [(steady, "steady"), (bursts, "bursts")]
             .into_iter()
@@ -336,14 +337,18 @@ fn draw(rows: &[(&str, Outcome, Outcome)]) -> String {
                 outcome.worst,
             );
         }
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{limit}\" x2=\"{limit}\" y1=\"{}\" y2=\"{}\" stroke=\"#888\" \
+             stroke-dasharray=\"4 3\"/>",
+            top + 14,
+            top + 52
+        );
     }
-    let limit = LEFT + SCALE;
     let _ = writeln!(
         svg,
-        "<line x1=\"{limit}\" x2=\"{limit}\" y1=\"14\" y2=\"{}\" stroke=\"#888\" \
-         stroke-dasharray=\"4 3\"/>\n<text x=\"{LEFT}\" y=\"{}\">Worst true usage in any 60 seconds; \
-         the dashed line is the limit.</text>\n</svg>",
-        height - 26,
+        "<text x=\"{LEFT}\" y=\"{}\">Worst true usage in any 60 seconds; the dashed line is the \
+         limit.</text>\n</svg>",
         height - 8
     );
     svg

@@ -70,7 +70,7 @@ impl Drop for Permit {
 
 const SHARDS: usize = 16;
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 

@@ -13,6 +13,7 @@ use crate::{
     call::{Ends, OpenCall},
     cost::{Output, Plan},
     crowd::Crowd,
+    sync::{AtomicUsize, Ordering},
 };
 
 const SCHEDULES: usize = 5_000;
@@ -137,11 +138,15 @@ fn places_are_neither_lost_nor_made_up() {
         || {
             let store = store();
             let crowd = std::sync::Arc::new(Crowd::new(2));
+            let inside = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     let (store, crowd) = (store.clone(), crowd.clone());
+                    let inside = Arc::clone(&inside);
                     thread::spawn(move || {
                         let Some(permit) = crowd.enter(7) else { return };
+                        assert!(inside.fetch_add(1, Ordering::SeqCst) < 2);
+                        inside.fetch_sub(1, Ordering::SeqCst);
                         let ends = Ends {
                             permit: Some(permit),
                             ..Ends::default()

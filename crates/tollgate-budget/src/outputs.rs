@@ -162,7 +162,7 @@ const MEMORY: u32 = 1_000;
 const MAX_TOKENS: u64 = (1 << 21) - 1;
 const SIZES: usize = 19 * 4;
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
 
