@@ -19,11 +19,13 @@ pub(crate) struct Identity {
 impl Identity {
     /// With values to fall back on; `created` counts seconds since 1970.
     pub(crate) fn new(id: &str, model: &str, created: u64) -> Self {
+        // The caller's spelling, which may be anything where nobody checks it.
+        let model = Some(model).filter(|model| model.len() <= MAX_BYTES);
         let own = [
             Value::from(id),
             Value::from("chat.completion.chunk"),
             Value::from(created),
-            Value::from(model),
+            Value::from(model.unwrap_or("unknown")),
         ];
         Self {
             sent: Default::default(),
@@ -31,9 +33,12 @@ impl Identity {
         }
     }
 
-    /// Remembers a good value of the upstream's.
+    /// Remembers a good value of the upstream's, unless filling many small chunks with it would
+    /// make much out of little.
     pub(crate) fn learn(&mut self, field: Field, json: &str) {
-        self.sent[field as usize].get_or_insert_with(|| json.into());
+        if json.len() <= MAX_BYTES {
+            self.sent[field as usize].get_or_insert_with(|| json.into());
+        }
     }
 
     /// The value that fills a gap.
@@ -88,3 +93,6 @@ fn is_good(field: Field, json: &str) -> bool {
             .is_some_and(|text| !text.trim().is_empty()),
     }
 }
+
+/// Far above any id or model's name.
+const MAX_BYTES: usize = 1_024;

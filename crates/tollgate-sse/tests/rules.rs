@@ -593,3 +593,20 @@ fn a_known_event_must_stand_where_an_event_can_stand() {
         }
     }
 }
+
+#[test]
+fn what_fills_gaps_is_short() {
+    let small = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    for model in ["asked".to_owned(), "m".repeat(1 << 20)] {
+        let mut reframer = Reframer::new().fill_with("chatcmpl-own", &model, 42);
+        for key in ["id", "model", "object", "created"] {
+            let long = format!("\"{key}\":\"1{}\"", "x".repeat(100_000));
+            reframer.push(small.replacen('{', &format!("{{{long},"), 1));
+            let output = reframer.take_output();
+            assert!(output.len() > 100_000, "what was sent stays");
+        }
+        reframer.push(small.repeat(1_000));
+        let output = reframer.take_output();
+        assert!(output.len() < small.len() * 1_000 * 4, "{}", output.len());
+    }
+}
