@@ -109,11 +109,13 @@ impl<St: Store> OpenCall<St> {
         } = ends;
         let usage = self.usage.usage();
         let actual = match usage {
-            // Some upstreams report zero: no usage is less than the output that was seen.
-            Some(usage) => Units::new(
-                self.started.requests,
-                usage.total_tokens.max(self.usage.output_pieces()),
-            ),
+            // Some upstreams report zero, and some report as they go, so that a caller who leaves
+            // has got more since: no usage is less than the output that was seen.
+            Some(usage) => {
+                let seen = self.usage.output_pieces();
+                let seen = usage.prompt_tokens.saturating_add(seen);
+                Units::new(self.started.requests, usage.total_tokens.max(seen))
+            }
             None => unknown(self),
         };
         let actual = actual.capped();

@@ -86,7 +86,7 @@
 //!
 //! | how the call ends | requests | tokens |
 //! |---|---|---|
-//! | its usage is recorded in the [`UsageSlot`](tollgate_core::UsageSlot) | 1 | the usage |
+//! | its usage is recorded in the [`UsageSlot`](tollgate_core::UsageSlot) | 1 | the usage, or its prompt and the pieces seen if these are more |
 //! | a success without usage, complete or not | 1 | the prompt's estimate, and the output seen |
 //! | the caller leaves before the answer begins, a panic | 1 | the prompt's estimate |
 //! | 408, 504 | 1 | the prompt's estimate |
@@ -147,8 +147,8 @@
 //! when it is used in every second; an open reservation takes 88 in the answer's body. What is
 //! idle for a minute is dropped by later calls, and keys are capped.
 //!
-//! For a known key nothing is allocated to decide. A lock is held for less than 0.1 µs, by one
-//! workspace in 64, and never while anything is awaited.
+//! For a known key nothing is allocated to decide. There are 64 locks, each for a part of the
+//! workspaces; one is held for about 0.1 µs, and never while anything is awaited.
 //!
 //! # Features
 //!

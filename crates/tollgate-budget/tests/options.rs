@@ -563,6 +563,22 @@ async fn usage_that_cannot_be_is_not_believed() {
 }
 
 #[tokio::test]
+async fn what_came_after_a_report_is_charged_too() {
+    let store = MemoryStore::new();
+    let service = BudgetLayer::new(store.clone(), limits()).layer(ReadyProbe::new(
+        |request: Request<&'static str>| {
+            let slot = UsageSlot::of(request.extensions()).unwrap();
+            // As the first chunk says it.
+            slot.record(Usage::new(14, 1));
+            slot.add_output(86, 300);
+            Response::new(ScriptedBody::new())
+        },
+    ));
+    drop(call(service, facts("acme", "m", 5)).await);
+    assert_eq!(standing(&store, "acme", "m").await, (1, 100));
+}
+
+#[tokio::test]
 async fn inner_refusals_count_by_their_own_status() {
     // Under gRPC every answer is a 200.
     let store = MemoryStore::new();
