@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{Request, Response, header::EXPECT};
+use http::{Request, Response, Version, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -21,7 +21,8 @@ use crate::Rejection;
 /// A server that answers before it has read the body must close the connection, and the reset that
 /// follows often destroys the answer on its way: the caller sees a broken connection in place of a
 /// 401. This layer holds a refusal back until the rest of the body has been read and thrown away,
-/// up to a number of bytes and a deadline.
+/// up to a number of bytes and a deadline. On HTTP/2, where an answer and a reset of its stream arrive
+/// in order, nothing is held back.
 ///
 /// The deadline is a future of yours, so that this crate needs no runtime:
 ///
@@ -104,6 +105,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let left = Arc::new(Mutex::new(None));
         let expects = request.headers().contains_key(EXPECT);
+        let max_bytes = (request.version() < Version::HTTP_2).then_some(self.layer.max_bytes);
         let request = request.map(|body| DrainBody {
             body: Some(body),
             touched: !expects,
@@ -114,7 +116,7 @@ where
                 future: self.inner.call(request),
             },
             left,
-            max_bytes: self.layer.max_bytes,
+            max_bytes,
             deadline: self.layer.deadline.clone(),
         }
     }
@@ -179,7 +181,8 @@ pin_project! {
         #[pin]
         state: State<F, P, D, B>,
         left: Arc<Mutex<Option<B>>>,
-        max_bytes: u64,
+        // Absent where nothing has to be read.
+        max_bytes: Option<u64>,
         deadline: T,
     }
 }
@@ -194,6 +197,7 @@ pin_project! {
         Draining {
             response: Option<P>,
             body: B,
+            max_bytes: u64,
             #[pin]
             deadline: D,
         },
@@ -221,14 +225,16 @@ where
                         .unwrap_or_else(PoisonError::into_inner)
                         .take();
                     let refused = response.extensions().get::<Rejection>().is_some();
-                    match left.filter(|body| refused && !body.is_end_stream()) {
+                    let left = left.filter(|body| refused && !body.is_end_stream());
+                    match left.zip(*this.max_bytes) {
                         // Longer than may be read: there is no point in beginning.
-                        Some(body) if body.size_hint().lower() > *this.max_bytes => {
+                        Some((body, max_bytes)) if body.size_hint().lower() > max_bytes => {
                             return Poll::Ready(Ok(response));
                         }
-                        Some(body) => this.state.set(State::Draining {
+                        Some((body, max_bytes)) => this.state.set(State::Draining {
                             response: Some(response),
                             body,
+                            max_bytes,
                             deadline: (this.deadline)(),
                         }),
                         None => return Poll::Ready(Ok(response)),
@@ -237,10 +243,11 @@ where
                 StateProj::Draining {
                     response,
                     body,
+                    max_bytes,
                     deadline,
                 } => {
-                    let drained = deadline.poll(cx).is_ready()
-                        || poll_drain(body, this.max_bytes, cx).is_ready();
+                    let drained =
+                        deadline.poll(cx).is_ready() || poll_drain(body, max_bytes, cx).is_ready();
                     if !drained {
                         return Poll::Pending;
                     }

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
-use http::{Request, Response, request::Parts};
+use http::{Request, Response, Version, request::Parts};
 use http_body_util::BodyExt;
 use tollgate_core::{
     DrainBody, DrainOnRefusalLayer, GateLayer, Rejection, RejectionKind, ResponseBody,
@@ -72,6 +72,21 @@ async fn a_caller_who_waits_for_100_continue_is_not_invited() {
         .unwrap();
     assert_eq!(refused(request, 10).await.status(), 401);
     assert_eq!(watch.polls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_has_no_need_to_read_on() {
+    let body = ScriptedBody::new().data("12345").hang();
+    let watch = body.watch();
+    let request = Request::builder()
+        .version(Version::HTTP_2)
+        .body(body)
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    assert_eq!(refused(request, 10).await.status(), 401);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(watch.polls(), 0);
+    assert!(watch.is_dropped());
 }
 
 #[tokio::test]
