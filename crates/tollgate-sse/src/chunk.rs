@@ -273,6 +273,11 @@ impl Reader<'_, '_> {
                     }
                 }
                 (b"function_call", b'{') => self.function()?,
+                // Parts, as some servers send them: what is text in them is theirs to say.
+                (b"content", b'[') => {
+                    let parts = self.scanner.skip()?;
+                    self.chunk.text_bytes += u64::from(parts.len() > "[]".len());
+                }
                 _ => self.pass()?,
             }
         }
@@ -298,6 +303,8 @@ impl Reader<'_, '_> {
         while self.scanner.member(&mut members)?.is_some() {
             match self.scanner.peek()? {
                 b'"' => self.text()?,
+                // Arguments that nobody has put into a string.
+                b'{' => self.chunk.text_bytes += self.scanner.skip()?.len() as u64,
                 _ => self.pass()?,
             }
         }

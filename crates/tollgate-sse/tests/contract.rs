@@ -587,6 +587,36 @@ async fn output_is_counted_as_it_is_passed_on() {
 }
 
 #[tokio::test]
+async fn output_that_is_no_string_is_counted_too() {
+    for (delta, bytes) in [
+        (r#"{"content":[{"type":"text","text":"hi"}]}"#, 1),
+        (r#"{"content":[]}"#, 0),
+        (
+            r#"{"tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]}"#,
+            1 + 7,
+        ),
+        (
+            r#"{"function_call":{"name":"f","arguments":{"a":1}}}"#,
+            1 + 7,
+        ),
+    ] {
+        let (request, slot) = chat(false);
+        let chunk = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
+        let body = ScriptedBody::new().data(event(&chunk).repeat(3)).hang();
+        let mut body = answer(SseLayer::new(), request, stream(body))
+            .await
+            .into_body();
+        body.frame().await.unwrap().unwrap();
+        let pieces = if bytes > 0 { 3 } else { 0 };
+        assert_eq!(
+            (slot.output_pieces(), slot.output_bytes()),
+            (pieces, 3 * bytes),
+            "{delta}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_nothing_lets_others_have_their_turn() {
     let body = ScriptedBody::new()
         .frames(vec![":\n"; 1_000])
