@@ -95,7 +95,10 @@ where
         let plan = Plan::of(&head.extensions, quotas.narrowest(), &self.counter, assume)?;
         if let Output::Assumed { each, .. } = plan.output {
             if options.cap_upstream {
-                write_cap(head, each)?;
+                let body = SharedBody::require(&head.extensions)?;
+                if !options.shadow {
+                    write_cap(body, each)?;
+                }
             }
         }
         let learns = options.default_output.is_learnt();
@@ -243,8 +246,7 @@ impl Quotas {
 }
 
 /// Tells the upstream what was reserved for a call that states no cap.
-fn write_cap(head: &Parts, each: u64) -> Result<(), Rejection> {
-    let body = SharedBody::require(&head.extensions)?;
+fn write_cap(body: &SharedBody, each: u64) -> Result<(), Rejection> {
     // The upstream refuses a cap of nothing.
     let cap = each.max(1).to_string();
     body.set("max_completion_tokens", cap).map_err(|closed| {

@@ -531,6 +531,13 @@ async fn what_is_reserved_can_be_written_upstream() {
         assert_eq!(passed.status(), StatusCode::OK);
         assert_eq!(body.to_bytes(), sent);
     }
+    // Who only watches changes no answer.
+    let body = SharedBody::new(json.into(), members.clone());
+    let mut request = uncapped();
+    request.extensions_mut().insert(body.clone());
+    let shadow = layer.clone().shadow().layer(ReadyProbe::new(answer));
+    assert_eq!(call(shadow, request).await.status(), StatusCode::OK);
+    assert_eq!(body.to_bytes(), json);
     // Where nothing can be written, the promise would be empty.
     let refused = call(service.clone(), uncapped()).await;
     assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
