@@ -20,9 +20,21 @@ pub(super) fn syntax_problem(text: &str, error: &Error) -> Problem {
     });
     // The second line of some messages repeats what the file says.
     let message = error.message().lines().next().unwrap_or_default();
-    let mut problem = Problem::new(key.unwrap_or_default(), message);
+    let mut problem = Problem::new(key.unwrap_or_default(), without_value(message));
     problem.line = span.map(|span| line_of(text, span.start));
     problem
+}
+
+/// Leaves out the value that has the wrong type: it may be an API key.
+fn without_value(message: &str) -> String {
+    let found = message.strip_prefix("invalid type: ");
+    match found.and_then(|found| found.rsplit_once(", expected ")) {
+        Some((found, expected)) => {
+            let (kind, _) = found.split_once(['"', '`']).unwrap_or((found, ""));
+            format!("invalid type: {}, expected {expected}", kind.trim_end())
+        }
+        None => message.to_owned(),
+    }
 }
 
 /// Adds the line of the problem's key, or of the closest table around it.

@@ -273,6 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_the_wrong_type_is_not_repeated() {
+        for keys in [
+            "\"sk-secret\"",
+            "{ a = \"sk-secret\" }",
+            "[[\"sk-secret\"]]",
+        ] {
+            let problems = problems(&demo_with("[\"sk-demo\"]", keys));
+            assert!(problems.contains("invalid type: "), "{problems}");
+            assert!(problems.contains(", expected a s"), "{problems}");
+            assert!(!problems.contains("secret"), "{problems}");
+        }
+    }
+
+    #[test]
     fn broken_toml_is_named_with_its_line() {
         assert!(problems("listen = \n").starts_with("gateway.toml:1: "));
     }
