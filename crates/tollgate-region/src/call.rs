@@ -106,14 +106,14 @@ impl<S, C, R> Call<S, C, R> {
         if answer.extensions().get::<Rejection>().is_some() {
             return Step::Done(answer);
         }
-        if answer.status() == StatusCode::OK && !is_html(&answer) && !is_encoded(&answer) {
+        if answer.status() == StatusCode::OK && !is_foreign(&answer) && !is_encoded(&answer) {
             self.lease.succeed();
             return Step::Done(answer);
         }
         let (head, body) = answer.into_parts();
         let status = match head.status {
             // A page, or an encoding that was not asked for, comes from something that is not the
-            // upstream.
+            // upstream, whatever the status.
             StatusCode::OK => StatusCode::BAD_GATEWAY,
             status => status,
         };
@@ -259,10 +259,17 @@ pub(crate) fn attempt<B>(
     Ok(request)
 }
 
-fn is_html<P>(answer: &Response<P>) -> bool {
-    let content_type = answer.headers().get(CONTENT_TYPE);
-    let start = content_type.and_then(|value| value.as_bytes().get(..HTML.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(HTML))
+/// Whether an answer says that it is something else than an answer to a chat completion. Of one
+/// that does not say what it is, nothing is concluded.
+fn is_foreign<P>(answer: &Response<P>) -> bool {
+    let mut kinds = answer.headers().get_all(CONTENT_TYPE).into_iter();
+    kinds.any(|kind| {
+        let kind = kind.as_bytes().split(|byte| *byte == b';').next();
+        let kind = kind.unwrap_or_default().trim_ascii();
+        !ANSWERS
+            .iter()
+            .any(|answer| kind.eq_ignore_ascii_case(answer))
+    })
 }
 
 /// Whether an answer cannot be read as it stands, though none but `identity` was asked for.
@@ -272,6 +279,6 @@ fn is_encoded<P>(answer: &Response<P>) -> bool {
 }
 
 pub(crate) const COMPLETED: &str = "future polled after completion";
-const HTML: &[u8] = b"text/html";
+const ANSWERS: [&[u8]; 2] = [b"application/json", b"text/event-stream"];
 const REGION: HeaderName = HeaderName::from_static("x-tollgate-region");
 const UPSTREAM: HeaderName = HeaderName::from_static("x-tollgate-upstream");

@@ -107,7 +107,8 @@
 //!
 //! A call moves on to the next deployment before anything is sent to the caller, if there was no
 //! connection, if it broke or the clock struck before the head of an answer, on 404, 408, 429 and
-//! 5xx, and on an [`UpstreamFault`](tollgate_core::UpstreamFault). Never after that, never to
+//! 5xx, on a 200 that is neither JSON nor an event stream or is compressed, and on an
+//! [`UpstreamFault`](tollgate_core::UpstreamFault). Never after that, never to
 //! another region, and never on the caller's own mistakes. All attempts share one clock and three
 //! attempts, and all callers of a region a retry budget. The last attempt's failure is the answer.
 //!

@@ -180,6 +180,9 @@ async fn what_is_no_answer_becomes_502() {
             &[("content-type", "Text/HTML; charset=utf-8")],
             "<html>sign in</html>",
         ),
+        // No layer outside would count it, or notice that it stops.
+        answer_with(200, &[("content-type", "text/plain")], "data: {}\n\n"),
+        answer_with(200, &[("content-type", "application/jsonlines")], "{}"),
         // Nobody asked for it, and no layer outside could read it.
         answer_with(200, &[("content-encoding", "gzip")], "\u{1f}"),
         answer_with(
@@ -194,6 +197,20 @@ async fn what_is_no_answer_becomes_502() {
         assert_eq!(error(&text)["code"], "upstream_unavailable");
         assert!(!head.headers().contains_key("location"));
     }
+}
+
+#[tokio::test]
+async fn an_answer_may_spell_its_type_in_any_way() {
+    for kind in [
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "text/event-stream;charset=utf-8",
+    ] {
+        let (head, _) = through(answer_with(200, &[("content-type", kind)], "{}")).await;
+        assert_eq!(head.status(), 200, "{kind}");
+    }
+    let unsaid = http::Response::new(ScriptedBody::new().data("{}"));
+    assert_eq!(through(Reaction::Answer(unsaid)).await.0.status(), 200);
 }
 
 #[tokio::test]
