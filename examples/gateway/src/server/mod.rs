@@ -1,5 +1,6 @@
 //! The listener: connections, their clocks and caps, and their end.
 
+mod again;
 mod connection;
 mod exchange;
 
@@ -24,6 +25,7 @@ use tokio::{
 use tower::{BoxError, Service};
 
 use self::{
+    again::Again,
     connection::{CallerIo, OpenCalls},
     exchange::Calls,
 };
@@ -160,7 +162,8 @@ impl<S> Conversation<S> {
             calls.clone().exchange(service.clone(), request, open)
         });
         let connection = self.protocol.serve_connection(TokioIo::new(io), answer);
-        if let Err(error) = watcher.watch(connection.into_owned()).await {
+        let connection = Again::new(watcher.watch(connection.into_owned()));
+        if let Err(error) = connection.await {
             tracing::debug!(error, "a connection broke");
         }
     }
