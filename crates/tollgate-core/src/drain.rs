@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::{Request, Response, Version, header::EXPECT};
+use http::{Request, Response, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -16,13 +16,13 @@ use tower_service::Service;
 
 use crate::Rejection;
 
-/// Lets HTTP/1 callers who are still sending see a refusal.
+/// Lets callers who are still sending see a refusal.
 ///
 /// A server that answers before it has read the body must close the connection, and the reset that
 /// follows often destroys the answer on its way: the caller sees a broken connection in place of a
-/// 401. This layer holds a refusal back until the rest of the body has been read and thrown away,
-/// up to a number of bytes and a deadline. On HTTP/2, where an answer and a reset of its stream arrive
-/// in order, nothing is held back.
+/// 401. On HTTP/2 only the stream is reset, with `NO_ERROR` and after the answer, but some
+/// clients, curl 7.88 among them, take even that for a failure. This layer holds a refusal back until the rest of the body has been read and thrown away,
+/// up to a number of bytes and a deadline.
 ///
 /// The deadline is a future of yours, so that this crate needs no runtime:
 ///
@@ -105,7 +105,6 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let left = Arc::new(Mutex::new(None));
         let expects = request.headers().contains_key(EXPECT);
-        let max_bytes = (request.version() < Version::HTTP_2).then_some(self.layer.max_bytes);
         let request = request.map(|body| DrainBody {
             body: Some(body),
             touched: !expects,
@@ -116,7 +115,7 @@ where
                 future: self.inner.call(request),
             },
             left,
-            max_bytes,
+            max_bytes: self.layer.max_bytes,
             deadline: self.layer.deadline.clone(),
         }
     }
@@ -181,8 +180,7 @@ pin_project! {
         #[pin]
         state: State<F, P, D, B>,
         left: Arc<Mutex<Option<B>>>,
-        // Absent where nothing has to be read.
-        max_bytes: Option<u64>,
+        max_bytes: u64,
         deadline: T,
     }
 }
@@ -197,7 +195,6 @@ pin_project! {
         Draining {
             response: Option<P>,
             body: B,
-            max_bytes: u64,
             #[pin]
             deadline: D,
         },
@@ -225,16 +222,14 @@ where
                         .unwrap_or_else(PoisonError::into_inner)
                         .take();
                     let refused = response.extensions().get::<Rejection>().is_some();
-                    let left = left.filter(|body| refused && !body.is_end_stream());
-                    match left.zip(*this.max_bytes) {
+                    match left.filter(|body| refused && !body.is_end_stream()) {
                         // Longer than may be read: there is no point in beginning.
-                        Some((body, max_bytes)) if body.size_hint().lower() > max_bytes => {
+                        Some(body) if body.size_hint().lower() > *this.max_bytes => {
                             return Poll::Ready(Ok(response));
                         }
-                        Some((body, max_bytes)) => this.state.set(State::Draining {
+                        Some(body) => this.state.set(State::Draining {
                             response: Some(response),
                             body,
-                            max_bytes,
                             deadline: (this.deadline)(),
                         }),
                         None => return Poll::Ready(Ok(response)),
@@ -243,11 +238,10 @@ where
                 StateProj::Draining {
                     response,
                     body,
-                    max_bytes,
                     deadline,
                 } => {
-                    let drained =
-                        deadline.poll(cx).is_ready() || poll_drain(body, max_bytes, cx).is_ready();
+                    let drained = deadline.poll(cx).is_ready()
+                        || poll_drain(body, this.max_bytes, cx).is_ready();
                     if !drained {
                         return Poll::Pending;
                     }

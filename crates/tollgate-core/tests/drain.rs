@@ -74,19 +74,17 @@ async fn a_caller_who_waits_for_100_continue_is_not_invited() {
     assert_eq!(watch.polls(), 0);
 }
 
+// curl 7.88 drops an answer that a reset of its stream follows.
 #[tokio::test(start_paused = true)]
-async fn http2_has_no_need_to_read_on() {
-    let body = ScriptedBody::new().data("12345").hang();
+async fn http2_callers_are_heard_out_too() {
+    let body = ScriptedBody::new().data("12345").pending().data("67890");
     let watch = body.watch();
     let request = Request::builder()
         .version(Version::HTTP_2)
         .body(body)
         .unwrap();
-    let start = tokio::time::Instant::now();
     assert_eq!(refused(request, 10).await.status(), 401);
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(watch.polls(), 0);
-    assert!(watch.is_dropped());
+    assert_eq!(watch.polls(), 4);
 }
 
 #[tokio::test]
