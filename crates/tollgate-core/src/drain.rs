@@ -20,9 +20,10 @@ use crate::Rejection;
 ///
 /// A server that answers before it has read the body must close the connection, and the reset that
 /// follows often destroys the answer on its way: the caller sees a broken connection in place of a
-/// 401. On HTTP/2 only the stream is reset, with `NO_ERROR` and after the answer, but some
-/// clients, curl 7.88 among them, take even that for a failure. This layer holds a refusal back until the rest of the body has been read and thrown away,
-/// up to a number of bytes and a deadline.
+/// 401. On HTTP/2 only the stream is reset, without an error and after the answer, but some
+/// clients, curl 7.88 among them, take even that for a failure. This layer holds a refusal back
+/// until the rest of the body has been read and thrown away, up to a number of bytes and a
+/// deadline.
 ///
 /// The deadline is a future of yours, so that this crate needs no runtime:
 ///
