@@ -93,16 +93,17 @@ pub(crate) struct Full {
 /// Where a charge was put, for its settlement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origin {
-    slot: u64,
-    generation: u32,
+    pub(crate) slot: u64,
+    pub(crate) generation: u32,
 }
 
 /// One sliding window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
-    /// Oldest first, at most one for each slot of time; none that has left the window when
-    /// [`advance`](Self::advance) has just run.
-    slots: VecDeque<Slot>,
+    /// The newest slot that was charged: the one that nearly every call is about.
+    newest: Option<Slot>,
+    /// Those before it, oldest first.
+    older: VecDeque<Slot>,
     /// The sum of all slots.
     used: Units,
     /// Tells charges of this window's content from those of an earlier one.
@@ -121,20 +122,31 @@ impl Window {
     /// A clock that stepped back by at most a window's length finds time standing still in the
     /// newest slot; one that stepped back further begins anew, which admits one limit more.
     pub(crate) fn advance(&mut self, moment: Moment) -> u64 {
-        let mut current = moment.slot;
-        if let Some(newest) = self.slots.back().map(|slot| slot.at) {
-            if newest.saturating_sub(current) <= u64::from(moment.shape.slots).saturating_add(1) {
-                current = current.max(newest);
-            } else {
-                self.reset();
-            }
+        let current = moment.slot;
+        let Some(newest) = self.newest else {
+            return current;
+        };
+        // What does not reach the newest slot was dropped when that was charged first.
+        if newest.at == current {
+            return current;
         }
-        while let Some(oldest) = self.slots.front() {
+        if let Some(back) = newest.at.checked_sub(current) {
+            if back <= u64::from(moment.shape.slots).saturating_add(1) {
+                return newest.at;
+            }
+            self.reset();
+            return current;
+        }
+        while let Some(oldest) = self.older.front() {
             if moment.reaches(oldest.at, current) {
                 break;
             }
             self.used = self.used.saturating_sub(oldest.units);
-            self.slots.pop_front();
+            self.older.pop_front();
+        }
+        if !moment.reaches(newest.at, current) {
+            self.used = self.used.saturating_sub(newest.units);
+            self.newest = None;
         }
         current
     }
@@ -171,7 +183,7 @@ impl Window {
     /// enough of the oldest slots will have left.
     fn until_at_most(&self, moment: Moment, dimension: Dimension, room: u64) -> u64 {
         let mut used = self.used.of(dimension);
-        for slot in &self.slots {
+        for slot in self.slots() {
             used = used.saturating_sub(slot.units.of(dimension));
             if used <= room {
                 return moment.until_past(slot.at);
@@ -215,13 +227,14 @@ impl Window {
         if origin.generation != self.generation {
             return false;
         }
-        let newest = self.slots.len().checked_sub(1);
-        let newest =
-            newest.filter(|_| self.slots.back().is_some_and(|slot| slot.at == origin.slot));
-        let at = |slot: &Slot| slot.at;
         // Most calls are over soon.
-        let found = newest.or_else(|| self.slots.binary_search_by_key(&origin.slot, at).ok());
-        let Some(slot) = found.and_then(|at| self.slots.get_mut(at)) else {
+        let newest = self.newest.as_mut().filter(|slot| slot.at == origin.slot);
+        let older = &mut self.older;
+        let found = newest.or_else(|| {
+            let found = older.binary_search_by_key(&origin.slot, |slot| slot.at);
+            found.ok().and_then(|at| older.get_mut(at))
+        });
+        let Some(slot) = found else {
             return false;
         };
         slot.units = slot.units.saturating_sub(unused);
@@ -233,14 +246,13 @@ impl Window {
         let room = Units::new(u64::MAX, u64::MAX).saturating_sub(self.used);
         let units = units.zip(room, u64::min);
         self.used = self.used.zip(units, u64::saturating_add);
-        match self.slots.back_mut().filter(|slot| slot.at == current) {
-            Some(slot) => slot.units = slot.units.zip(units, u64::saturating_add),
-            None => {
-                // Most keys that ever idle were used once.
-                if self.slots.capacity() == 0 {
-                    self.slots.reserve_exact(1);
-                }
-                self.slots.push_back(Slot { at: current, units });
+        match &mut self.newest {
+            Some(slot) if slot.at == current => {
+                slot.units = slot.units.zip(units, u64::saturating_add);
+            }
+            newest => {
+                let past = newest.replace(Slot { at: current, units });
+                self.older.extend(past);
             }
         }
     }
@@ -255,8 +267,13 @@ impl Window {
 
     /// Whether everything has left.
     pub(crate) fn is_past(&self, moment: Moment) -> bool {
-        let newest = self.slots.back();
-        newest.is_none_or(|slot| !moment.reaches(slot.at, moment.slot))
+        self.newest
+            .is_none_or(|slot| !moment.reaches(slot.at, moment.slot))
+    }
+
+    /// Oldest first.
+    fn slots(&self) -> impl DoubleEndedIterator<Item = &Slot> {
+        self.older.iter().chain(&self.newest)
     }
 
     /// What counts against the limits.
@@ -267,8 +284,8 @@ impl Window {
     /// Nanoseconds until nothing of this dimension is used, if nothing else happens.
     pub(crate) fn until_unused(&self, moment: Moment, dimension: Dimension) -> u64 {
         let used = |slot: &&Slot| slot.units.of(dimension) > 0;
-        let newest = self.slots.iter().rev().find(used);
-        newest.map_or(0, |slot| moment.until_past(slot.at))
+        let last = self.slots().rev().find(used);
+        last.map_or(0, |slot| moment.until_past(slot.at))
     }
 }
 

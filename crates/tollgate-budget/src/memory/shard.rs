@@ -44,7 +44,9 @@ struct Entry {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     pub(super) index: u32,
-    origin: Origin,
+    // An `Origin`, without the space that it would waste: places are moved a lot.
+    generation: u32,
+    slot: u64,
 }
 
 impl Shard {
@@ -115,8 +117,12 @@ impl Shard {
         let entry = self.entry_mut(index);
         entry.open = entry.open.saturating_add(1);
         let current = entry.window.advance(moment);
-        let origin = entry.window.charge(current, cost);
-        Place { index, origin }
+        let Origin { slot, generation } = entry.window.charge(current, cost);
+        Place {
+            index,
+            generation,
+            slot,
+        }
     }
 
     pub(super) fn settle(
@@ -126,11 +132,17 @@ impl Shard {
         actual: Units,
         moment: impl FnOnce(Span) -> Moment,
     ) -> bool {
-        let entry = self.entry_mut(place.index);
+        let Place {
+            index,
+            generation,
+            slot,
+        } = place;
+        let entry = self.entry_mut(index);
         entry.open = entry.open.saturating_sub(1);
         let span = entry.span;
         let current = |window: &mut Window| window.advance(moment(span));
-        entry.window.settle(place.origin, cost, actual, current)
+        let origin = Origin { slot, generation };
+        entry.window.settle(origin, cost, actual, current)
     }
 
     pub(super) fn standing(&self, index: u32, moment: Moment, dimension: Dimension) -> (u64, u64) {
@@ -146,9 +158,12 @@ impl Shard {
     pub(super) fn sweep(&mut self, moment: impl Fn(Span) -> Moment) -> usize {
         let mut dropped = 0;
         for _ in 0..2.min(self.entries.len()) {
-            let at = self.hand % self.entries.len();
-            self.hand = at + 1;
-            let entry = &mut self.entries[at];
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
+            }
+            let at = self.hand;
+            self.hand += 1;
+            let entry = &self.entries[at];
             if entry.is_vacant || entry.open > 0 {
                 continue;
             }
@@ -212,8 +227,8 @@ impl Entry {
     }
 }
 
-/// Whether two slices of one length are the same. Names are so short that a call of `memcmp` takes
-/// longer than all the rest.
+/// Whether two slices of one length are the same. Names are so short, and often empty, that a call
+/// of `memcmp` may take longer than all the rest.
 fn same(left: &[u8], right: &[u8]) -> bool {
     let (mut left, mut right) = (left.chunks_exact(8), right.chunks_exact(8));
     left.by_ref()
