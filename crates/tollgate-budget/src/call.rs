@@ -31,8 +31,16 @@ struct Open<St: Store> {
 #[derive(Default)]
 pub(crate) struct Ends {
     pub(crate) observer: Option<(Arc<dyn Observe>, Key<'static>)>,
-    pub(crate) learner: Option<(Arc<Outputs>, u64)>,
+    pub(crate) learner: Option<Learner>,
     pub(crate) permit: Option<Permit>,
+}
+
+/// Who learns how long the answer was.
+pub(crate) struct Learner {
+    pub(crate) outputs: Arc<Outputs>,
+    pub(crate) key: u64,
+    /// The upstream was told not to say more than is assumed.
+    pub(crate) is_capped: bool,
 }
 
 impl<St: Store> OpenCall<St> {
@@ -120,9 +128,9 @@ impl<St: Store> OpenCall<St> {
         };
         let actual = actual.capped();
         let settled = reservation.settle(actual);
-        if let (Some((outputs, key)), Some(usage)) = (learner, usage) {
-            if let Output::Assumed { choices, .. } = self.output {
-                outputs.learn(key, usage.completion_tokens.div_ceil(choices));
+        if let (Some(learner), Some(usage)) = (learner, usage) {
+            if let Output::Assumed { each, choices } = self.output {
+                learner.learn(usage.completion_tokens.div_ceil(choices), each);
             }
         }
         drop(permit);
@@ -136,6 +144,20 @@ impl<St: Store> OpenCall<St> {
             };
             observer.ended(&key, &ending);
         }
+    }
+}
+
+impl Learner {
+    fn learn(&self, tokens: u64, assumed: u64) {
+        // An answer that was cut would have been longer. Were it learnt as it is, no answer could
+        // ever again be longer than those before it.
+        let is_cut = self.is_capped && tokens >= assumed;
+        let tokens = if is_cut {
+            tokens.saturating_mul(2)
+        } else {
+            tokens
+        };
+        self.outputs.learn(self.key, tokens);
     }
 }
 

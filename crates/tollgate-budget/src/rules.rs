@@ -16,7 +16,7 @@ use tollgate_core::{
 use crate::{
     Charge, DefaultOutput, Denial, FindKey, Key, Level, Limits, Observe, Quota, Reservation, Span,
     Standings, Store, StoreError, Units, WindowSpec,
-    call::{Ends, OpenCall},
+    call::{Ends, Learner, OpenCall},
     cost::{Output, Plan},
     crowd::Crowd,
     headers,
@@ -105,7 +105,11 @@ where
         let learns = learns && matches!(plan.output, Output::Assumed { .. });
         let ends = Ends {
             observer: None,
-            learner: learns.then(|| (Arc::clone(&options.outputs), hash())),
+            learner: learns.then(|| Learner {
+                outputs: Arc::clone(&options.outputs),
+                key: hash(),
+                is_capped: options.cap_upstream && !options.shadow,
+            }),
             permit,
         };
         Ok(Some(Asked {

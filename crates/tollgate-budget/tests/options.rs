@@ -550,6 +550,43 @@ async fn what_is_reserved_can_be_written_upstream() {
 }
 
 #[tokio::test]
+async fn answers_that_were_cut_may_become_longer_again() {
+    let json = r#"{"model":"m","messages":[]}"#;
+    let members = || {
+        vec![
+            Member::new("model", 1, 9..12),
+            Member::new("messages", 13, 24..26),
+        ]
+    };
+    let layer = BudgetLayer::new(MemoryStore::new(), Limits::new(quota(500, 1_000_000)));
+    let layer = layer.cap_upstream();
+    let mut cap = 0;
+    for (wanted, calls) in [(100, 60), (2_000, 60)] {
+        for _ in 0..calls {
+            // An upstream that heeds the cap.
+            let inner = ReadyProbe::new(move |request: Request<&'static str>| {
+                let body = SharedBody::of(request.extensions()).unwrap().to_bytes();
+                let text = String::from_utf8(body.to_vec()).unwrap();
+                let cap = text.strip_prefix(r#"{"max_completion_tokens":"#).unwrap();
+                let cap: u64 = cap.split(',').next().unwrap().parse().unwrap();
+                let slot = UsageSlot::of(request.extensions()).unwrap();
+                slot.record(Usage::new(3, cap.min(wanted)));
+                Response::builder()
+                    .header("cap", cap)
+                    .body(ScriptedBody::new())
+                    .unwrap()
+            });
+            let mut request = uncapped();
+            let body = SharedBody::new(json.into(), members());
+            request.extensions_mut().insert(body);
+            let response = call(layer.layer(inner), request).await;
+            cap = number(response.headers(), "cap");
+        }
+        assert!(cap >= wanted, "{cap} {wanted}");
+    }
+}
+
+#[tokio::test]
 async fn usage_that_cannot_be_is_not_believed() {
     for (reported, charged) in [(0, 5), (4, 5), (5, 5), (u64::MAX, Units::MAX_COST)] {
         let store = MemoryStore::new();
