@@ -78,11 +78,20 @@ impl BaseUrl {
         self.authority.host().to_ascii_lowercase()
     }
 
-    /// The same text for two spellings of one address.
+    /// The same text for two spellings of one address, and for two addresses of one Azure resource,
+    /// which is in one place as a whole.
     pub(crate) fn place(&self) -> String {
+        let host = self.host();
+        // The root's dot makes no other host.
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        if let Some((resource, domain)) = host.split_once('.') {
+            if AZURE_DOMAINS.contains(&domain) {
+                return format!("{resource}.azure");
+            }
+        }
         let default = if self.scheme == "https" { 443 } else { 80 };
         let port = self.authority.port_u16().unwrap_or(default);
-        format!("{}:{port}{}", self.host(), self.prefix)
+        format!("{host}:{port}{}", self.prefix)
     }
 
     pub(crate) fn join(&self, path: &str) -> Option<Uri> {
@@ -115,6 +124,14 @@ fn path_segment(text: &str) -> String {
     }
     segment
 }
+
+/// Under each of them a resource has the same name (Microsoft, "Custom subdomain names for Azure AI
+/// services").
+const AZURE_DOMAINS: [&str; 3] = [
+    "cognitiveservices.azure.com",
+    "openai.azure.com",
+    "services.ai.azure.com",
+];
 
 const MAX_DEPLOYMENT_BYTES: usize = 256;
 

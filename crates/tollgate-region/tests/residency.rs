@@ -517,11 +517,28 @@ fn what_could_leave_a_region_does_not_build() {
         "http://sweden.test",
         "http://SWEDEN.test:80/",
         "http://sweden.test/",
+        "http://sweden.test./",
     ] {
         let twin = Upstream::azure("twin", region("us"), url, "k").deployment("m", "d");
         let pools = vec![("eu", vec![azure("sweden", "eu")]), ("us", vec![twin])];
         let error = build(pools).unwrap_err();
         assert!(matches!(error, ConfigError::SharedUrl { .. }), "{url}");
+    }
+    // Neither can a resource of Azure's, whichever way leads to it.
+    for (url, is_same) in [
+        ("https://x.openai.azure.com/openai/v1", true),
+        ("https://x.services.ai.azure.com", true),
+        ("https://X.cognitiveservices.azure.com:443", true),
+        ("https://y.openai.azure.com", false),
+        ("https://x.openai.azure.us", false),
+    ] {
+        let new = |name: &str, in_region: &str, url: &str| {
+            Upstream::azure(name, region(in_region), url, "k").deployment("m", "d")
+        };
+        let x = new("x", "eu", "https://x.openai.azure.com");
+        let built = build(vec![("eu", vec![x]), ("us", vec![new("other", "us", url)])]);
+        let is_refused = matches!(built, Err(ConfigError::SharedUrl { .. }));
+        assert_eq!(is_refused, is_same, "{url}");
     }
     let twins = vec![azure("sweden", "eu"), azure("sweden", "eu")];
     let error = build(vec![("eu", twins)]).unwrap_err();
