@@ -62,12 +62,25 @@ pub(crate) fn event(fault: &UpstreamFault) -> Vec<u8> {
     let or_null = |text: Option<&str>| text.map_or_else(|| String::from("null"), json);
     format!(
         "data: {{\"error\":{{\"message\":{},\"type\":{},\"param\":{},\"code\":{}}}}}\n\n",
-        json(&fault.message),
+        json(&without_addresses(&fault.message)),
         json(&fault.error_type),
         or_null(fault.param.as_deref()),
         or_null(fault.code.as_deref()),
     )
     .into_bytes()
+}
+
+/// A text without its URLs: where the upstream is, is no business of a caller's.
+fn without_addresses(text: &str) -> Cow<'_, str> {
+    const SCHEME_END: &str = "://";
+    if !text.contains(SCHEME_END) {
+        return Cow::Borrowed(text);
+    }
+    let words = text.split(' ').map(|word| match word.contains(SCHEME_END) {
+        true => "…",
+        false => word,
+    });
+    Cow::Owned(words.collect::<Vec<_>>().join(" "))
 }
 
 /// The status that an error would have had as an answer of its own; the AI SDK of Vercel reads
@@ -162,6 +175,10 @@ mod tests {
             (
                 r#"{"code":"429","type":"tokens"}"#,
                 r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"tokens","param":null,"code":"rate_limit_exceeded"}}"#,
+            ),
+            (
+                r#"{"message":"No answer from https://eu-1.internal/v1 in 3 s."}"#,
+                r#"{"error":{"message":"No answer from … in 3 s.","type":"server_error","param":null,"code":null}}"#,
             ),
             (
                 "[1]",
