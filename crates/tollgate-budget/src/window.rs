@@ -155,28 +155,27 @@ impl Window {
     ///
     /// A dimension in which nothing is asked cannot be the reason to refuse.
     pub(crate) fn check(&self, moment: Moment, cost: Units, caps: Caps) -> Result<(), Full> {
-        let mut worst: Option<Full> = None;
-        for dimension in Dimension::ALL {
-            let (cost, used) = (cost.of(dimension), self.used.of(dimension));
-            let Some(limit) = caps.of(dimension).filter(|_| cost > 0) else {
-                continue;
-            };
-            let retry = match limit.checked_sub(cost) {
-                Some(room) if used <= room => continue,
-                Some(room) => Some(self.until_at_most(moment, dimension, room)),
-                None => None,
-            };
-            let full = Full {
-                dimension,
-                used,
-                limit,
-                retry,
-            };
-            if worst.is_none_or(|other| full.is_worse_than(&other)) {
-                worst = Some(full);
-            }
+        let full = |dimension| self.full(moment, dimension, cost, caps);
+        match (full(Dimension::Requests), full(Dimension::Tokens)) {
+            (None, None) => Ok(()),
+            (Some(one), Some(other)) if other.is_worse_than(&one) => Err(other),
+            (Some(full), _) | (None, Some(full)) => Err(full),
         }
-        worst.map_or(Ok(()), Err)
+    }
+
+    fn full(&self, moment: Moment, dimension: Dimension, cost: Units, caps: Caps) -> Option<Full> {
+        let (cost, used) = (cost.of(dimension), self.used.of(dimension));
+        let limit = caps.of(dimension)?;
+        let room = limit.checked_sub(cost);
+        if cost == 0 || room.is_some_and(|room| used <= room) {
+            return None;
+        }
+        Some(Full {
+            dimension,
+            used,
+            limit,
+            retry: room.map(|room| self.until_at_most(moment, dimension, room)),
+        })
     }
 
     /// Nanoseconds until no more than `room` is used, if nothing else happens: the time at which

@@ -250,6 +250,8 @@ impl Store for MemoryStore {
     type Held = MemoryHeld;
     type Reserve = Ready<Result<Decision<MemoryHeld>, StoreError>>;
 
+    // A decision is large: spares its way through a caller in another crate.
+    #[inline]
     fn reserve(&self, charge: &Charge<'_>) -> Self::Reserve {
         ready(Ok(self.decide(charge)))
     }
@@ -346,13 +348,14 @@ fn standings<'w>(
     let mut standings = Standings::default();
     for (window, index) in windows {
         let moment = moment(window.span);
+        let held = index.map(|index| shard.window(index));
         for dimension in Dimension::ALL {
             let Some(limit) = caps(window).of(dimension) else {
                 continue;
             };
-            let standing = |index| shard.standing(index, moment, dimension);
-            let (used, reset) = index.map_or((0, 0), standing);
+            let used = held.map_or(0, |held| held.used().of(dimension));
             let remaining = limit.saturating_sub(used);
+            let reset = held.map_or(0, |held| held.until_unused(moment, dimension));
             let reset = Duration::from_nanos(reset);
             standings.note(dimension, Standing::new(limit, remaining, reset));
         }

@@ -8,7 +8,7 @@ use std::{
 use foldhash::quality::RandomState;
 
 use crate::{
-    Dimension, Span, Units, WindowSpec,
+    Span, Units, WindowSpec,
     window::{Caps, Full, Moment, Origin, Window},
 };
 
@@ -145,12 +145,8 @@ impl Shard {
         entry.window.settle(origin, cost, actual, current)
     }
 
-    pub(super) fn standing(&self, index: u32, moment: Moment, dimension: Dimension) -> (u64, u64) {
-        let window = &self.entry(index).window;
-        (
-            window.used().of(dimension),
-            window.until_unused(moment, dimension),
-        )
+    pub(super) fn window(&self, index: u32) -> &Window {
+        &self.entry(index).window
     }
 
     /// Looks at the next two windows, and drops those that hold nothing and that no reservation
