@@ -87,12 +87,12 @@ where
 
     pub(crate) fn decide(
         inner: S,
-        request: Request<B>,
+        mut head: Parts,
+        body: B,
         rules: Arc<Rules<St, C, K>>,
         render: R,
         departure: D,
     ) -> Self {
-        let (mut head, body) = request.into_parts();
         let stamps = Stamps::open(&mut head.extensions);
         Self {
             state: State::New,

@@ -110,7 +110,7 @@ fn each(standings: &Standings, mut put: impl FnMut(HeaderName, HeaderValue)) {
         put(limit, HeaderValue::from(standing.limit));
         put(remaining, HeaderValue::from(standing.remaining));
         let text = go_duration(up_to_millis(standing.reset));
-        if let Ok(value) = HeaderValue::try_from(text) {
+        if let Ok(value) = HeaderValue::from_str(&text) {
             put(reset, value);
         }
     }
@@ -125,8 +125,9 @@ const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-toke
 
 /// Whole milliseconds, never less: who comes back at the printed time is not refused again.
 fn up_to_millis(time: Duration) -> Duration {
-    let millis = time.as_nanos().div_ceil(1_000_000);
-    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    let millis = time.as_secs().saturating_mul(1_000);
+    let rest = time.subsec_nanos().div_ceil(1_000_000);
+    Duration::from_millis(millis.saturating_add(rest.into()))
 }
 
 /// A duration of whole milliseconds as Go prints it: `12ms`, `17.5s`, `6m0s`, `1h2m3s`.
@@ -139,17 +140,15 @@ fn go_duration(time: Duration) -> String {
         };
     }
     let mut text = String::with_capacity(16);
-    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    if hours > 0 {
-        let _ = write!(text, "{hours}h");
-    }
-    if seconds >= 60 {
-        let _ = write!(text, "{minutes}m");
-    }
-    let _ = write!(text, "{}", seconds % 60);
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let _ = match (hours, minutes) {
+        (0, 0) => write!(text, "{seconds}"),
+        (0, _) => write!(text, "{minutes}m{seconds}"),
+        _ => write!(text, "{hours}h{minutes}m{seconds}"),
+    };
     if millis > 0 {
-        let fraction = format!("{millis:03}");
-        let _ = write!(text, ".{}", fraction.trim_end_matches('0'));
+        let _ = write!(text, ".{millis:03}");
+        text.truncate(text.trim_end_matches('0').len());
     }
     text.push('s');
     text

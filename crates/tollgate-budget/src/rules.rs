@@ -69,26 +69,26 @@ where
     K: FindKey,
 {
     pub(crate) fn begin(&self, head: &Parts) -> Verdict<St::Reserve> {
-        match self.examine(head)? {
-            Some(asked) => self.ask(head, asked),
+        let key = self.key.find(head)?;
+        match self.examine(head, &key)? {
+            Some(asked) => Ok(Some(self.ask(&key, asked))),
             None => Ok(None),
         }
     }
 
-    fn examine(&self, head: &Parts) -> Result<Option<Asked>, Rejection> {
+    fn examine(&self, head: &Parts, key: &Key<'_>) -> Result<Option<Asked>, Rejection> {
         let options = &self.options;
-        let key = self.key.find(head)?;
         let hash = || options.random.hash_one((key.workspace(), key.name()));
 
         let permit = match &options.crowd {
             Some(crowd) => match crowd.enter(hash()) {
                 Some(permit) => Some(permit),
-                None => return self.crowded(head, &key, crowd.limit()),
+                None => return self.crowded(head, key, crowd.limit()),
             },
             None => None,
         };
         let quotas = Quotas {
-            own: self.limits.quota(&key),
+            own: self.limits.quota(key),
             levels: self.levels(head),
         };
         let assume = || options.outputs.expect(hash(), options.default_output);
@@ -139,13 +139,12 @@ where
         Err(headers::refuse_crowd(limit, Model::of(&head.extensions)))
     }
 
-    fn ask(&self, head: &Parts, asked: Asked) -> Verdict<St::Reserve> {
-        let key = self.key.find(head)?;
-        let reserve = asked.quotas.windows(&key, |windows| {
+    fn ask(&self, key: &Key<'_>, asked: Asked) -> (St::Reserve, Asked) {
+        let reserve = asked.quotas.windows(key, |windows| {
             let charge = Charge::new(key.workspace(), windows, asked.cost);
             self.store.reserve(&charge)
         });
-        Ok(Some((reserve, asked)))
+        (reserve, asked)
     }
 
     /// The store has granted what was asked.
@@ -175,10 +174,10 @@ where
         denial: &Denial,
         mut asked: Asked,
     ) -> Verdict<St::Reserve> {
-        if let Some(cost) = asked.plan.count(&head.extensions, &self.counter) {
-            return self.ask(head, Asked { cost, ..asked });
-        }
         let key = self.key.find(head)?;
+        if let Some(cost) = asked.plan.count(&head.extensions, &self.counter) {
+            return Ok(Some(self.ask(&key, Asked { cost, ..asked })));
+        }
         if let Some(observer) = &self.options.observer {
             observer.denied(&key, denial);
         }

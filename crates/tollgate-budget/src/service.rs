@@ -70,17 +70,16 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let is_ours = self.matcher.matches(&head);
-        let request = Request::from_parts(head, body);
         let departure = self.departure.clone();
-        if !is_ours {
+        if !self.matcher.matches(&head) {
+            let request = Request::from_parts(head, body);
             return BudgetFuture::pass(self.inner.call(request), departure);
         }
         // The instance that was polled ready is the one that will be called.
         let fresh = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, fresh);
         let (rules, render) = (Arc::clone(&self.rules), self.render.clone());
-        BudgetFuture::decide(ready, request, rules, render, departure)
+        BudgetFuture::decide(ready, head, body, rules, render, departure)
     }
 }
 
