@@ -17,7 +17,8 @@ test("who does not retry is told when to", async () => {
   const expected = { type: "requests", code: "rate_limit_exceeded" };
   const { headers } = await refused(ask(client, "gpt-4o"), RateLimitError, 429, expected);
   const wait = Number(headers.get("retry-after-ms"));
-  assert(0 < wait && wait <= 3_050, String(wait));
+  // The minute, the slot in which it began, and up to a slot more to keep callers apart.
+  assert(0 < wait && wait <= 3_100, String(wait));
   assert.equal(Number(headers.get("retry-after")), Math.ceil(wait / 1_000));
   assert.equal(headers.get("x-ratelimit-remaining-requests"), "0");
 });
