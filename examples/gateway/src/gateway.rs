@@ -57,7 +57,7 @@ impl Gateway {
 
         let (stop, mut stop_seen) = watch::channel(false);
         let (reload, mut reloads) = mpsc::channel::<Reload>(1);
-        let limits = config.limits;
+        let limits = config.server_limits();
         let server = tokio::spawn(async move {
             let mut helpers = JoinSet::new();
             if let Some(listener) = admin_listener {

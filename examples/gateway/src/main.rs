@@ -18,7 +18,9 @@ use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // What h2 warns of is what callers do, at a rate that they choose.
+    let quiet = |_| EnvFilter::new("warn,h2=error");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(quiet);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -69,8 +71,16 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
             Err(error) => tracing::error!("the configuration of before goes on: {error}"),
         }
     }
-    gateway.stop().await;
+    tokio::select! {
+        () = gateway.stop() => {}
+        // Whoever says so twice does not want to wait.
+        () = stop_again(&mut signals) => tracing::warn!("open calls are cut: stopped again"),
+    }
     Ok(())
+}
+
+async fn stop_again(signals: &mut Signals) {
+    while let Ok(Signal::Reload) = signals.next().await {}
 }
 
 async fn reload(gateway: &Gateway, file: &Path) -> Result<(), StartError> {

@@ -123,6 +123,11 @@ pub(crate) fn front_door<S>(inner: S) -> FrontDoor<S> {
     FrontDoor { inner }
 }
 
+/// Whether somebody only asks if the process lives.
+pub(crate) fn is_health<B>(request: &Request<B>) -> bool {
+    request.uri().path() == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
 /// The service of [`front_door`].
 #[derive(Clone, Debug)]
 pub(crate) struct FrontDoor<S> {
@@ -143,9 +148,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let is_health = request.uri().path() == "/healthz"
-            && matches!(*request.method(), Method::GET | Method::HEAD);
-        if is_health {
+        if is_health(&request) {
             return Either::Right(ready(Ok(right(healthy()))));
         }
         Either::Left(self.inner.call(request).map_ok(left))

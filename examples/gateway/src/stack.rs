@@ -7,10 +7,9 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as ClientError;
-use tokio::time::sleep;
 use tollgate::{
-    ApiKeyLayer, ApiKeys, BudgetLayer, DrainOnRefusalLayer, ExactCounter, GateLayer, HyperUtil,
-    Limits, MemoryStore, ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, SseLayer,
+    ApiKeyLayer, ApiKeys, BudgetLayer, DrainBody, ExactCounter, GateLayer, HyperUtil, Limits,
+    MemoryStore, ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, SseLayer,
     UpstreamLayer, Upstreams, ValidateLayer, Workspace,
 };
 use tower::{BoxError, Service, ServiceBuilder};
@@ -72,7 +71,7 @@ impl Foundation {
     ) -> Result<
         Stack<
             impl Service<
-                Request<Incoming>,
+                Request<DrainBody<Incoming>>,
                 Response = Response<
                     impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static + use<>,
                 >,
@@ -112,11 +111,7 @@ impl Foundation {
         let models = ServiceBuilder::new()
             .map_err(|never: Infallible| -> ClientError { match never {} })
             .service(ModelList::new(models));
-        let discard = config.limits.discard;
         let service = ServiceBuilder::new()
-            .layer(DrainOnRefusalLayer::new(discard_bytes(config), move || {
-                sleep(discard)
-            }))
             .layer(region(config))
             .layer(GateLayer::new(Route::check))
             .layer(ApiKeyLayer::new(keys(config)?))
@@ -126,11 +121,6 @@ impl Foundation {
         let insight = Insight { upstreams, counter };
         Ok(Stack { service, insight })
     }
-}
-
-fn discard_bytes(config: &Config) -> u64 {
-    let stated = config.limits.discard_bytes;
-    stated.unwrap_or(config.max_body_bytes.saturating_mul(2))
 }
 
 fn region(config: &Config) -> RegionLayer {

@@ -148,6 +148,86 @@ async fn more_calls_than_the_cap_are_refused() {
 }
 
 #[tokio::test]
+async fn whoever_is_refused_takes_no_place_while_it_is_heard_out() {
+    let gateway = start("limits = { in_flight = 1, discard_ms = 60_000 }").await;
+    let mut refused = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = raw_head(
+            &Method::POST,
+            "/openai/eu/v1/chat/completions",
+            "content-length: 1000\r\n",
+        );
+        // The rest is promised, and the refusal waits for it.
+        stream.write_all((head + "{").as_bytes()).await.unwrap();
+        refused.push(stream);
+    }
+    let caller = Caller::new(&gateway);
+    for _ in 0..3 {
+        let answer = caller.get("/openai/eu/v1/models").await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    for mut stream in refused {
+        let answer = raw(&mut stream, &[b' '; 999]).await;
+        answer.assert_refusal(401, None);
+    }
+}
+
+#[tokio::test]
+async fn http2_callers_who_open_no_window_are_cut() {
+    let gateway = start("limits = { in_flight = 2, write_stall_ms = 300 }").await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let client = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, Bytes>(stream);
+    let (mut sender, connection) = client.await.unwrap();
+    let mut connection = tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let request = Request::post("http://gateway/openai/eu/v1/chat/completions")
+            .header(AUTHORIZATION, format!("Bearer {KEY}"))
+            .header("content-type", "application/json")
+            .body(())
+            .unwrap();
+        sender = sender.ready().await.unwrap();
+        let (answer, mut body) = sender.send_request(request, false).unwrap();
+        let question = ask_streamed("Hello!").to_string();
+        body.send_data(question.into(), true).unwrap();
+        answers.push(answer);
+    }
+    let mut kept = Vec::new();
+    for answer in answers {
+        let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        // Kept, so that only the window holds it up.
+        kept.push(answer);
+    }
+    let _ = timeout(PATIENCE, &mut connection).await.unwrap();
+
+    let caller = Caller::new(&gateway);
+    let deadline = Instant::now() + PATIENCE;
+    while caller.get("/openai/eu/v1/models").await.status != StatusCode::OK {
+        assert!(Instant::now() < deadline, "the places are never free again");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_busy_gateway_is_healthy() {
+    let gateway = start("limits = { in_flight = 1 }").await;
+    let caller = Caller::new(&gateway);
+    let request = Request::post("/openai/eu/v1/chat/completions")
+        .header(AUTHORIZATION, format!("Bearer {KEY}"))
+        .header("content-type", "application/json")
+        .body(Full::new(ask_streamed("!slow").to_string().into()))
+        .unwrap();
+    let stream = caller.open(request).await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    assert_eq!(caller.get("/healthz").await.status, StatusCode::OK);
+    assert_eq!(caller.get("/openai/eu/v1/models").await.status, 503);
+}
+
+#[tokio::test]
 async fn stopping_lets_streams_end() {
     let gateway = start("").await;
     let address = gateway.address();

@@ -12,6 +12,7 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Everything that is wrong; also reads the secrets that environment variables hold.
 pub(super) fn check(config: &mut Config, environment: Environment<'_>) -> Vec<Problem> {
     let mut report = Report(Vec::new());
+    check_limits(config, &mut report);
     check_budget(config, &mut report);
     check_models(config, &mut report);
     check_workspaces(config, environment, &mut report);
@@ -24,6 +25,18 @@ struct Report(Vec<Problem>);
 impl Report {
     fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
         self.0.push(Problem::new(key, message));
+    }
+}
+
+fn check_limits(config: &Config, report: &mut Report) {
+    for (key, is_zero) in [
+        ("max_body_bytes", config.max_body_bytes == 0),
+        ("limits.connections", config.limits.connections == 0),
+        ("limits.in_flight", config.limits.in_flight == 0),
+    ] {
+        if is_zero {
+            report.add(key, "nothing would be served: must be at least 1");
+        }
     }
 }
 

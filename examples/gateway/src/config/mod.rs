@@ -100,6 +100,17 @@ impl Config {
         Err(ConfigError::new(file, problems))
     }
 
+    /// The listener's limits, with what follows from others filled in.
+    #[must_use]
+    pub fn server_limits(&self) -> ServerLimits {
+        let discard_bytes = self.limits.discard_bytes;
+        let twice = self.max_body_bytes.saturating_mul(2);
+        ServerLimits {
+            discard_bytes: Some(discard_bytes.unwrap_or(twice)),
+            ..self.limits
+        }
+    }
+
     /// The configuration of a gateway that is started without one.
     ///
     /// # Errors
@@ -217,6 +228,16 @@ mod tests {
         assert_eq!(demo.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(demo.regions.keys().collect::<Vec<_>>(), ["eu", "us"]);
         assert!(demo.models.contains_key("gpt-4o"));
+    }
+
+    #[test]
+    fn limits_that_serve_nothing_are_refused() {
+        let said = problems(&format!(
+            "max_body_bytes = 0\nlimits = {{ connections = 0, in_flight = 0 }}\n{DEMO}"
+        ));
+        for key in ["max_body_bytes", "limits.connections", "limits.in_flight"] {
+            assert!(said.contains(key), "{said}");
+        }
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl<F: Future> Future for Again<F> {
         let mut this = self.project();
         this.relay.task.register(cx.waker());
         for _ in 0..POLLS {
-            this.relay.state.store(POLLING, SeqCst);
+            // A swap, so that this poll sees what was done before the wake-ups it answers.
+            this.relay.state.swap(POLLING, SeqCst);
             let polled = this
                 .future
                 .as_mut()
@@ -78,8 +79,7 @@ impl Wake for Relay {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let noted = self.state.compare_exchange(POLLING, WOKEN, SeqCst, SeqCst);
-        if noted == Err(IDLE) {
+        if self.state.swap(WOKEN, SeqCst) == IDLE {
             self.task.wake();
         }
     }

@@ -1,10 +1,11 @@
 //! A caller's connection and its clocks.
 
 use std::{
+    collections::HashMap,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -29,6 +30,8 @@ use crate::config::ServerLimits;
 pub(super) struct CallerIo {
     io: TcpStream,
     calls: Arc<OpenCalls>,
+    /// How many of them had begun when it was last looked.
+    seen: usize,
     limits: ServerLimits,
     reading: Reading,
     read_timer: Timer,
@@ -51,6 +54,7 @@ impl CallerIo {
         Self {
             io,
             calls,
+            seen: 0,
             limits,
             reading: Reading::Nothing(Instant::now()),
             read_timer: Timer::default(),
@@ -58,10 +62,18 @@ impl CallerIo {
         }
     }
 
+    /// Notices calls that have begun since the last time, even if they have ended as well.
+    fn see_calls(&mut self) {
+        let begun = self.calls.begun.load(Ordering::Relaxed);
+        if begun != self.seen {
+            self.seen = begun;
+            self.reading = Reading::Call;
+        }
+    }
+
     fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.calls.any() {
-            self.reading = Reading::Call;
-            return Poll::Pending;
+            return self.poll_stalled(cx);
         }
         let deadline = match self.reading {
             Reading::Call => {
@@ -73,6 +85,25 @@ impl CallerIo {
             Reading::Nothing(since) => since + self.limits.idle,
         };
         self.read_timer.poll_until(deadline, cx)
+    }
+
+    /// Ready if the caller has not read one of its answers for too long.
+    ///
+    /// On HTTP/1 the connection's writes tell. On HTTP/2 each answer has a window of its own, and
+    /// while it is closed hyper does not even ask for more.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.calls.are_http2() {
+            return Poll::Pending;
+        }
+        loop {
+            let now = Instant::now();
+            let since = self.calls.waiting_since().unwrap_or(now);
+            let deadline = since + self.limits.write_stall;
+            if deadline <= now {
+                return Poll::Ready(());
+            }
+            ready!(self.read_timer.poll_until(deadline, cx));
+        }
     }
 
     /// Passes the outcome of a write on, unless the caller has not read for too long.
@@ -97,6 +128,7 @@ impl AsyncRead for CallerIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.see_calls();
         if let Poll::Ready(outcome) = Pin::new(&mut this.io).poll_read(cx, buf) {
             // On HTTP/2 bytes without an open stream are no head: pings and settings.
             let silent = matches!(this.reading, Reading::Nothing(_) | Reading::Call);
@@ -146,7 +178,10 @@ impl AsyncWrite for CallerIo {
 #[derive(Debug, Default)]
 pub(super) struct OpenCalls {
     number: AtomicUsize,
+    begun: AtomicUsize,
     http2: AtomicBool,
+    /// On HTTP/2: the calls that wait for their caller to read, and since when.
+    waiting: Mutex<HashMap<usize, Instant>>,
 }
 
 impl OpenCalls {
@@ -155,7 +190,10 @@ impl OpenCalls {
             self.http2.store(true, Ordering::Relaxed);
         }
         self.number.fetch_add(1, Ordering::Relaxed);
-        OpenCall(Arc::clone(self))
+        OpenCall {
+            id: self.begun.fetch_add(1, Ordering::Relaxed),
+            calls: Arc::clone(self),
+        }
     }
 
     fn any(&self) -> bool {
@@ -165,15 +203,43 @@ impl OpenCalls {
     fn are_http2(&self) -> bool {
         self.http2.load(Ordering::Relaxed)
     }
+
+    fn waiting_since(&self) -> Option<Instant> {
+        self.waiting().values().min().copied()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<usize, Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A call is open as long as this lives.
 #[derive(Debug)]
-pub(super) struct OpenCall(Arc<OpenCalls>);
+pub(super) struct OpenCall {
+    id: usize,
+    calls: Arc<OpenCalls>,
+}
+
+impl OpenCall {
+    /// There is something for the caller to read.
+    pub(super) fn wait_for_caller(&self) {
+        if self.calls.are_http2() {
+            self.calls.waiting().insert(self.id, Instant::now());
+        }
+    }
+
+    /// The caller has read, or has to wait itself.
+    pub(super) fn go_on(&self) {
+        if self.calls.are_http2() {
+            self.calls.waiting().remove(&self.id);
+        }
+    }
+}
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        self.0.number.fetch_sub(1, Ordering::Relaxed);
+        self.go_on();
+        self.calls.number.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

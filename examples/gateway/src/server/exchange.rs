@@ -20,7 +20,10 @@ use tollgate::{DefaultRender, Dialect, Rejection, RejectionKind, RequestId, Resp
 use tower::{BoxError, Service, ServiceExt};
 
 use super::connection::OpenCall;
-use crate::metrics::{CallsInFlight, Ending, InFlight, Metrics};
+use crate::{
+    metrics::{CallsInFlight, Ending, InFlight, Metrics},
+    routes::is_health,
+};
 
 /// What all calls share.
 #[derive(Clone, Debug)]
@@ -52,16 +55,26 @@ impl Calls {
             response.map(ResponseBody::local)
         };
 
+        // A gateway that is busy is no gateway to be restarted.
+        let is_health = is_health(&request);
         let in_flight = self.in_flight.enter();
-        let mut response = if in_flight.is_some() {
+        let mut response = if in_flight.is_some() || is_health {
             let answer = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
-            match answer.await {
-                Ok(Ok(response)) => response.map(ResponseBody::inner),
-                Ok(Err(error)) => {
+            let mut cut = self.cut.clone();
+            let answer = tokio::select! {
+                biased;
+                answer = answer => Some(answer),
+                // An error says that the server is gone, and its calls with it.
+                Ok(_) = cut.wait_for(|cut| *cut) => None,
+            };
+            match answer {
+                None => refuse(Rejection::new(RejectionKind::UpstreamUnavailable)),
+                Some(Ok(Ok(response))) => response.map(ResponseBody::inner),
+                Some(Ok(Err(error))) => {
                     tracing::warn!(request_id = id.as_ref().map(RequestId::as_str), %error, "a call failed");
                     refuse(Rejection::new(RejectionKind::UpstreamFailed))
                 }
-                Err(thrown) => {
+                Some(Err(thrown)) => {
                     self.metrics.panicked(thrown);
                     refuse(Rejection::new(RejectionKind::MissingFact))
                 }
@@ -82,12 +95,15 @@ impl Calls {
             "answered"
         );
 
+        // A caller who is refused may still be sending, which takes no place from others.
+        let in_flight = in_flight.filter(|_| response.extensions().get::<Rejection>().is_none());
+        open.wait_for_caller();
         let is_stream = is_event_stream(response.status(), response.headers());
         Ok(response.map(|inner| ExchangeBody {
             inner,
             call: Some(Call {
                 _in_flight: in_flight,
-                _open: open,
+                open,
             }),
             stream: is_stream.then(|| Stream::new(self.cut, Arc::clone(&self.metrics))),
             metrics: self.metrics,
@@ -99,7 +115,7 @@ impl Calls {
 #[derive(Debug)]
 struct Call {
     _in_flight: Option<InFlight>,
-    _open: OpenCall,
+    open: OpenCall,
 }
 
 pin_project! {
@@ -128,9 +144,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        if this.call.is_none() {
+        let Some(call) = this.call.as_ref() else {
             return Poll::Ready(None);
-        }
+        };
+        call.open.go_on();
         let polled = catch_unwind(AssertUnwindSafe(|| this.inner.as_mut().poll_frame(cx)));
         let frame = match polled {
             Ok(Poll::Ready(frame)) => frame.map(|frame| frame.map_err(Into::into)),
@@ -156,6 +173,8 @@ where
         if ended {
             *this.call = None;
             *this.stream = None;
+        } else if let Some(call) = this.call.as_ref() {
+            call.open.wait_for_caller();
         }
         Poll::Ready(frame)
     }

@@ -9,20 +9,22 @@ use std::{fmt, io, pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
         conn::auto,
         graceful::{GracefulShutdown, Watcher},
     },
+    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
-use tower::{BoxError, Service};
+use tollgate::{DrainBody, DrainOnRefusalLayer};
+use tower::{BoxError, Layer, Service, service_fn};
 
 use self::{
     again::Again,
@@ -46,7 +48,7 @@ pub(crate) async fn serve<S, B>(
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<DrainBody<Incoming>>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: fmt::Display + Send,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
@@ -145,7 +147,7 @@ struct Conversation<S> {
 impl<S> Conversation<S> {
     async fn hold<B>(self, stream: TcpStream, watcher: Watcher)
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<DrainBody<Incoming>>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: fmt::Display + Send,
         S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
@@ -157,10 +159,15 @@ impl<S> Conversation<S> {
         let open_calls = Arc::new(OpenCalls::default());
         let io = CallerIo::new(stream, Arc::clone(&open_calls), self.limits);
         let (service, calls) = (self.service, self.calls);
-        let answer = service_fn(move |request: Request<Incoming>| {
+        let answer = service_fn(move |request: Request<DrainBody<Incoming>>| {
             let open = open_calls.begin(request.version());
             calls.clone().exchange(service.clone(), request, open)
         });
+        // Outside the exchange, because whoever is heard out after a refusal is no call any more.
+        let discard = self.limits.discard;
+        let discard_bytes = self.limits.discard_bytes.unwrap_or_default();
+        let drain = DrainOnRefusalLayer::new(discard_bytes, move || sleep(discard));
+        let answer = TowerToHyperService::new(drain.layer(answer));
         let connection = self.protocol.serve_connection(TokioIo::new(io), answer);
         let connection = Again::new(watcher.watch(connection.into_owned()));
         if let Err(error) = connection.await {
