@@ -38,12 +38,14 @@ use crate::{Fact, RequestBody, json::push_json_str};
 #[derive(Clone)]
 pub struct SharedBody {
     source: Arc<Source>,
-    edits: Arc<Mutex<Edits>>,
+    /// Of a fork; otherwise they are the source's.
+    edits: Option<Arc<Mutex<Edits>>>,
 }
 
 struct Source {
     bytes: Bytes,
     members: Vec<Member>,
+    edits: Mutex<Edits>,
 }
 
 #[derive(Clone, Default)]
@@ -67,8 +69,12 @@ impl SharedBody {
     #[must_use]
     pub fn new(bytes: Bytes, members: Vec<Member>) -> Self {
         Self {
-            source: Arc::new(Source { bytes, members }),
-            edits: Arc::default(),
+            source: Arc::new(Source {
+                bytes,
+                members,
+                edits: Mutex::default(),
+            }),
+            edits: None,
         }
     }
 
@@ -113,10 +119,10 @@ impl SharedBody {
         let list = self.edits().list.clone();
         Self {
             source: Arc::clone(&self.source),
-            edits: Arc::new(Mutex::new(Edits {
+            edits: Some(Arc::new(Mutex::new(Edits {
                 list,
                 closed: false,
-            })),
+            }))),
         }
     }
 
@@ -164,7 +170,8 @@ impl SharedBody {
     }
 
     fn edits(&self) -> MutexGuard<'_, Edits> {
-        self.edits.lock().unwrap_or_else(PoisonError::into_inner)
+        let edits = self.edits.as_deref().unwrap_or(&self.source.edits);
+        edits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,7 +224,7 @@ impl std::error::Error for EditsClosed {}
 
 /// Cuts the source into the pieces of the edited body.
 fn splice(source: &Source, edits: &[Edit]) -> VecDeque<Bytes> {
-    let Source { bytes, members } = source;
+    let Source { bytes, members, .. } = source;
     let mut pieces = Pieces {
         bytes,
         kept: 0..0,
