@@ -50,7 +50,8 @@ use crate::{
 pub struct Policy {
     /// In the order in which faults are reported.
     params: Vec<Param>,
-    /// Places in `params`, sorted by name.
+    /// Places in `params`, sorted by the lengths of their names, which are cheap to compare, and
+    /// by the names.
     by_name: Vec<usize>,
     pub(crate) allow_unknown: bool,
     pub(crate) max_values: usize,
@@ -189,7 +190,9 @@ impl Policy {
         let name = name.unescaped();
         let place = self
             .by_name
-            .binary_search_by(|place| self.params[*place].name.as_ref().cmp(&name))
+            .binary_search_by_key(&by_length(&name), |place| {
+                by_length(&self.params[*place].name)
+            })
             .ok()?;
         Some(self.by_name[place])
     }
@@ -219,7 +222,7 @@ impl Policy {
     fn index(&mut self) {
         self.by_name = (0..self.params.len()).collect();
         self.by_name
-            .sort_by(|a, b| self.params[*a].name.cmp(&self.params[*b].name));
+            .sort_by_key(|place| by_length(&self.params[*place].name));
     }
 }
 
@@ -237,6 +240,10 @@ impl fmt::Debug for Policy {
             .field("max_values", &self.max_values)
             .finish_non_exhaustive()
     }
+}
+
+fn by_length(name: &str) -> (usize, &str) {
+    (name.len(), name)
 }
 
 /// The vocabularies whose size the API is known to check.

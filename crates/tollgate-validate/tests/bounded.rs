@@ -367,5 +367,5 @@ fn allocations_do_not_grow_with_the_messages() {
     assert_eq!(counts, [counts[0]; 4]);
 }
 
-/// Nine for the check and its results, and one for each fact's place in the request.
-const MOST_ALLOCATIONS: u64 = 11;
+/// Eight for the check and its results, and one for each fact's place in the request.
+const MOST_ALLOCATIONS: u64 = 10;
