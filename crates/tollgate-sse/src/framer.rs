@@ -116,16 +116,18 @@ impl Framer {
     /// has to be copied.
     pub fn push(&mut self, chunk: impl Into<Bytes>) {
         let chunk = chunk.into();
-        self.clear_handed_out();
-        if self.at < self.chunk.len() {
+        self.chunk = if self.at < self.chunk.len() {
+            self.clear_handed_out();
             self.unslice();
-            let mut both = self.chunk.slice(self.at..).to_vec();
-            both.extend_from_slice(&chunk);
-            self.chunk = both.into();
+            [&self.chunk[self.at..], &chunk].concat().into()
         } else {
-            self.chunk = chunk;
-        }
+            chunk
+        };
         self.at = 0;
+        if self.swallow_lf && !self.chunk.is_empty() {
+            self.swallow_lf = false;
+            self.at = usize::from(self.chunk[0] == b'\n');
+        }
     }
 
     /// The next event that is complete, or `None` until more is pushed.
@@ -175,9 +177,9 @@ impl Framer {
     /// The piece, and where the next event begins in it, if that is spelled `data: …`. For a reader
     /// who knows where it ends, and who asks for neither names nor ids.
     pub(crate) fn canonical_start(&self) -> Option<(&Bytes, usize)> {
-        let begins = self.chunk.get(self.at..)?.starts_with(b"data: ");
-        let fresh = matches!(self.data, Data::None) && self.line.is_empty();
-        (fresh && begins).then_some((&self.chunk, self.at))
+        let fresh = self.line.is_empty() && matches!(self.data, Data::None);
+        let begins = fresh && self.chunk.get(self.at..)?.starts_with(b"data: ");
+        begins.then_some((&self.chunk, self.at))
     }
 
     /// Whether a line of this length is one event's worth.
@@ -217,18 +219,11 @@ impl Framer {
         }
         loop {
             let rest = &self.chunk[self.at..];
-            let Some(&first) = rest.first() else {
-                self.carry()?;
-                return Ok(false);
-            };
-            if std::mem::take(&mut self.swallow_lf) && first == b'\n' {
-                self.at += 1;
-                continue;
-            }
-            // Every event has an empty line: finding its end needs no search.
-            let found = match first {
-                b'\n' | b'\r' => Some(0),
-                _ => memchr2(b'\n', b'\r', rest),
+            let found = match rest.first() {
+                // Every event has an empty line: finding its end needs no search.
+                Some(b'\n' | b'\r') => Some(0),
+                Some(_) => memchr2(b'\n', b'\r', rest),
+                None => None,
             };
             let Some(length) = found else {
                 self.carry()?;
@@ -373,10 +368,10 @@ impl Framer {
     /// Takes over what the next piece will complete.
     fn carry(&mut self) -> Result<(), EventTooLarge> {
         self.unslice();
-        self.check_size(self.line.len() + self.chunk.len() - self.at)?;
-        self.line.extend_from_slice(&self.chunk[self.at..]);
-        self.chunk = Bytes::new();
-        self.at = 0;
+        let chunk = std::mem::take(&mut self.chunk);
+        let rest = &chunk[std::mem::take(&mut self.at)..];
+        self.check_size(self.line.len() + rest.len())?;
+        self.line.extend_from_slice(rest);
         Ok(())
     }
 
@@ -402,6 +397,7 @@ impl Framer {
         Ok(())
     }
 
+    #[cold]
     fn fail(&mut self) -> Result<bool, EventTooLarge> {
         let max_event_bytes = self.max_event_bytes;
         *self = Self::new().max_event_bytes(max_event_bytes);

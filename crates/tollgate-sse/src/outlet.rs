@@ -56,9 +56,9 @@ impl<T: Tap> Outlet<T> {
         let flow = if T::IDLE { Flow::Keep } else { tap.event(data) };
         match (flow, event.wire.filter(|_| unchanged)) {
             (Flow::Keep, Some((chunk, wire))) => output.keep(chunk, wire),
-            (Flow::Keep, None) => frame(data, output),
+            (Flow::Keep, None) => output.frame(data),
             (Flow::Drop, _) => {}
-            (Flow::Replace(data), _) => frame(&data, output),
+            (Flow::Replace(data), _) => output.frame(&data),
         }
         if self.edited.capacity() > MAX_KEPT_BYTES {
             self.edited = Vec::new();
@@ -92,12 +92,6 @@ fn edit(event: &Outgoing<'_>, identity: &Identity, edited: &mut Vec<u8>) {
         at = span.end;
     }
     edited.extend_from_slice(event.data.get(at..).unwrap_or_default());
-}
-
-fn frame(data: &[u8], output: &mut Output) {
-    output.put(b"data: ");
-    output.put_on_one_line(data);
-    output.put(b"\n\n");
 }
 
 /// A buffer that one large event has left behind is not kept for all the small ones.

@@ -37,12 +37,13 @@ impl Output {
         self.copied.extend_from_slice(bytes);
     }
 
-    /// Sends a copy of this data, whose line ends can only stand between tokens.
-    pub(crate) fn put_on_one_line(&mut self, data: &[u8]) {
-        self.flush();
+    /// Sends a copy of this data as an event. Its line ends can only stand between tokens.
+    pub(crate) fn frame(&mut self, data: &[u8]) {
+        self.put(b"data: ");
         let start = self.copied.len();
         self.copied.extend_from_slice(data);
-        let mut rest = &mut self.copied[start..];
+        self.copied.extend_from_slice(b"\n\n");
+        let mut rest = &mut self.copied[start..start + data.len()];
         while let Some(at) = memchr2(b'\n', b'\r', rest) {
             rest[at] = b' ';
             rest = &mut rest[at..];

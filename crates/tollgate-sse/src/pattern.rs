@@ -49,7 +49,9 @@ impl Patterns {
         let (at, (length, text_bytes)) =
             known.find_map(|(at, pattern)| Some((at, pattern.fit(data, moves)?)))?;
         self.misses = 0;
-        self.known.swap(0, at);
+        if at > 0 {
+            self.known.swap(0, at);
+        }
         let edits = &self.known[0].edits;
         Some(Fit {
             length,

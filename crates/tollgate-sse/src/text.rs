@@ -54,16 +54,17 @@ fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES << 7;
     let mut at = 0;
-    // Eight bytes a step. A byte is below n if subtracting n borrows from its top bit; borrows
-    // into higher bytes can only report too much, and the loop below looks again.
+    // Eight bytes a step. A byte is below n if subtracting n borrows from its top bit. Borrows run
+    // into later bytes only, so that the first one found is always right.
     while let Some(step) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*step);
         let below = |value: u64, n: u64| value.wrapping_sub(ONES * n) & !value & TOPS;
         let control = below(word, 0x20);
         let quote = below(word ^ (ONES * u64::from(b'"')), 1);
         let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        if control | quote | backslash != 0 {
-            break;
+        let found = control | quote | backslash;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
