@@ -7,6 +7,8 @@ use crate::{Dimension, Limit, Units};
 /// A handle that is cheap to clone. Two duties make budgets hold: a charge is admitted in all its
 /// windows or leaves no trace in any, and a reservation is settled at most once, which ownership
 /// of [`Held`](Self::Held) ensures within a process.
+///
+/// The repository's `examples/custom-store` is a store that asks a service over a socket.
 pub trait Store: Clone + Send + Sync + 'static {
     /// An open reservation. It cannot be cloned, and [`settle`](Self::settle) consumes it.
     type Held: Send + Sync + 'static;
