@@ -14,8 +14,9 @@ pub(crate) fn replace(headers: &mut HeaderMap, standings: &Standings) {
     while let Some(name) = headers.keys().find(foreign).cloned() {
         headers.remove(name);
     }
-    each(standings, |name, value| {
+    fold(standings, headers, |headers, name, value| {
         headers.insert(name, value);
+        headers
     });
 }
 
@@ -72,11 +73,8 @@ pub(crate) fn refuse(
             Rejection::new(RejectionKind::BudgetImpossible).with_should_retry(false)
         }
     };
-    let mut rejection = rejection.with_type(dimension.name()).with_message(message);
-    each(&denial.standings, |name, value| {
-        rejection = rejection.clone().with_header(name, value);
-    });
-    rejection
+    let rejection = rejection.with_type(dimension.name()).with_message(message);
+    fold(&denial.standings, rejection, Rejection::with_header)
 }
 
 /// As many calls are open as may be; when one ends is not known.
@@ -98,7 +96,8 @@ fn push_model(message: &mut String, model: Option<&Model>) {
     }
 }
 
-fn each(standings: &Standings, mut put: impl FnMut(HeaderName, HeaderValue)) {
+/// Puts the headers of these standings into `to`, one after the other.
+fn fold<T>(standings: &Standings, mut to: T, put: impl Fn(T, HeaderName, HeaderValue) -> T) -> T {
     for dimension in Dimension::ALL {
         let Some(standing) = standings.of(dimension) else {
             continue;
@@ -107,13 +106,14 @@ fn each(standings: &Standings, mut put: impl FnMut(HeaderName, HeaderValue)) {
             Dimension::Requests => [LIMIT_REQUESTS, REMAINING_REQUESTS, RESET_REQUESTS],
             Dimension::Tokens => [LIMIT_TOKENS, REMAINING_TOKENS, RESET_TOKENS],
         };
-        put(limit, HeaderValue::from(standing.limit));
-        put(remaining, HeaderValue::from(standing.remaining));
+        to = put(to, limit, HeaderValue::from(standing.limit));
+        to = put(to, remaining, HeaderValue::from(standing.remaining));
         let text = go_duration(up_to_millis(standing.reset));
         if let Ok(value) = HeaderValue::from_str(&text) {
-            put(reset, value);
+            to = put(to, reset, value);
         }
     }
+    to
 }
 
 const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
