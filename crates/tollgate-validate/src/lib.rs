@@ -140,12 +140,12 @@
 //!
 //! | body | here | GB/s | instructions | `serde_json::Value` |
 //! |---|---|---|---|---|
-//! | 1 KB | 1.7 µs | 0.6 | 21,500 | 0.9 µs |
-//! | 16 KB | 9 µs | 1.7 | 140,000 | 15 µs |
-//! | 256 KB | 0.10 ms | 2.5 | 1.8 million | 0.20 ms |
-//! | 1 MB, an image | 0.13 ms | 8.2 | 3.2 million | 0.13 ms |
+//! | 1 KB | 1.5 µs | 0.7 | 21,000 | 0.9 µs |
+//! | 16 KB | 8 µs | 1.8 | 137,000 | 16 µs |
+//! | 256 KB | 0.10 ms | 2.5 | 1.8 million | 0.19 ms |
+//! | 1 MB, an image | 0.13 ms | 8.3 | 3.2 million | 0.13 ms |
 //!
-//! Eleven allocations, however many messages there are. A body that arrives in one frame is not
+//! Ten allocations, however many messages there are. A body that arrives in one frame is not
 //! copied; several frames are joined once. Hostile bodies cost time in proportion to their length,
 //! and less than a megabyte of memory beside them.
 //!
