@@ -19,10 +19,13 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::json;
 use support::{
-    Caller, KEY, PATIENCE, ask_streamed, start_config,
+    Caller, KEY, PATIENCE, Random, allow_files, ask_streamed, start_config,
     upstream::{Reply, Upstream, chunk},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Barrier,
+    time::{Instant, sleep, timeout},
+};
 
 async fn gateway(upstream: &Upstream) -> Gateway {
     start_config(&format!(
@@ -63,13 +66,32 @@ async fn await_metrics(gateway: &Gateway, lines: &[&str]) {
     }
 }
 
+/// Waits until the upstream is left alone.
+async fn await_no_connections(upstream: &Upstream) {
+    let started = Instant::now();
+    while upstream.connections() > 0 {
+        let open = upstream.connections();
+        assert!(started.elapsed() < PATIENCE, "{open} connections are left");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_of_streams_that_are_left() {
-    const STREAMS: usize = 300;
+    const STREAMS: usize = 1_000;
+    const LEFT: usize = STREAMS / 10;
     const EVENTS: usize = 30;
-    let upstream = Upstream::start(|_| {
-        let (sender, reply) = Reply::open();
+    // Each stream is a connection to the upstream, and both its ends are here.
+    allow_files(3 * STREAMS as u64);
+    let all_are_open = Arc::new(Barrier::new(STREAMS));
+    let upstream = Upstream::start(move |request| {
+        let (sender, mut reply) = Reply::open();
+        let close = ("connection".to_owned(), "close".to_owned());
+        reply.headers.push(close);
+        let all_are_open = Arc::clone(&all_are_open);
+        let ends = request.text() == "To the end";
         tokio::spawn(async move {
+            all_are_open.wait().await;
             for _ in 0..EVENTS {
                 let event = format!("data: {}\n\n", chunk("cat ", None));
                 if sender.send(Some(event.into())).await.is_err() {
@@ -77,8 +99,13 @@ async fn nothing_is_left_of_streams_that_are_left() {
                 }
                 sleep(Duration::from_millis(10)).await;
             }
-            let last = format!("data: {}\n\ndata: [DONE]\n\n", chunk("", Some("stop")));
-            let _ = sender.send(Some(last.into())).await;
+            if ends {
+                let last = format!("data: {}\n\ndata: [DONE]\n\n", chunk("", Some("stop")));
+                let _ = sender.send(Some(last.into())).await;
+            } else {
+                // It is left, or it stays open for ever.
+                sender.closed().await;
+            }
         });
         reply
     })
@@ -92,70 +119,70 @@ async fn nothing_is_left_of_streams_that_are_left() {
                 .build_http()
         })
         .collect();
-    let complete = AtomicUsize::new(0);
-    let calls = (0..STREAMS).map(|number| {
-        let client = &clients[number / 100];
-        let request = Request::post(format!(
-            "http://{}/openai/eu/v1/chat/completions",
-            gateway.address()
-        ))
-        .header("authorization", format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::from(ask_streamed("Hello").to_string()))
-        .unwrap();
-        let complete = &complete;
-        async move {
-            let response = timeout(PATIENCE, client.request(request))
-                .await
-                .unwrap()
-                .unwrap();
-            assert_eq!(response.status(), 200);
-            let mut body = response.into_body();
-            // Every tenth leaves, each after another number of frames.
-            let leaves_after = (number % 10 == 0).then_some(number / 10 % EVENTS);
-            let (mut frames, mut text) = (0, Vec::new());
-            while leaves_after != Some(frames) {
-                let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap() else {
-                    break;
-                };
-                text.extend_from_slice(frame.unwrap().data_ref().unwrap());
-                frames += 1;
+    // After how many events a stream is left, if it is: a tenth of them at random, of this seed.
+    let mut random = Random(0x70_11_9a_7e);
+    let mut leaves_after = vec![None; STREAMS];
+    while leaves_after.iter().flatten().count() < LEFT {
+        leaves_after[random.below(STREAMS)] = Some(random.below(EVENTS));
+    }
+    let calls = leaves_after
+        .iter()
+        .enumerate()
+        .map(|(number, &leaves_after)| {
+            let client = &clients[number / 100];
+            let question = if leaves_after.is_none() {
+                "To the end"
+            } else {
+                "Until I leave"
+            };
+            let request = Request::post(format!(
+                "http://{}/openai/eu/v1/chat/completions",
+                gateway.address()
+            ))
+            .header("authorization", format!("Bearer {KEY}"))
+            .header("content-type", "application/json")
+            .body(Full::from(ask_streamed(question).to_string()))
+            .unwrap();
+            async move {
+                let response = timeout(PATIENCE, client.request(request))
+                    .await
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(response.status(), 200);
+                let mut body = response.into_body();
+                let (mut newlines, mut text) = (0, Vec::new());
+                while leaves_after.is_none_or(|events| newlines < 2 * events) {
+                    let Some(frame) = timeout(PATIENCE, body.frame()).await.unwrap() else {
+                        break;
+                    };
+                    let data = frame.unwrap().into_data().unwrap();
+                    newlines += data.iter().filter(|byte| **byte == b'\n').count();
+                    text.extend_from_slice(&data);
+                }
+                if leaves_after.is_none() {
+                    assert!(text.ends_with(b"data: [DONE]\n\n"));
+                }
             }
-            if leaves_after.is_none() {
-                assert!(text.ends_with(b"data: [DONE]\n\n"));
-                complete.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    });
+        });
     join_all(calls).await;
-    assert_eq!(complete.into_inner(), STREAMS - STREAMS / 10);
     await_metrics(
         &gateway,
         &[
             "tollgate_calls_in_flight 0",
             r#"tollgate_budget_open{workspace="acme",model="gpt-4o"} 0"#,
             r#"tollgate_upstream_outstanding{region="eu",upstream="sweden",model="gpt-4o"} 0"#,
-            r#"tollgate_budget_requests_total{workspace="acme",model="gpt-4o"} 300"#,
+            &format!(
+                r#"tollgate_budget_requests_total{{workspace="acme",model="gpt-4o"}} {STREAMS}"#
+            ),
+            &format!(
+                r#"tollgate_streams_total{{ending="complete"}} {}"#,
+                STREAMS - LEFT
+            ),
+            &format!(r#"tollgate_streams_total{{ending="left"}} {LEFT}"#),
         ],
     )
     .await;
-    // Who leaves late may leave a stream that has ended on its way.
-    let metrics = Caller::at(gateway.admin_address().unwrap())
-        .get("/metrics")
-        .await;
-    let count = |ending: &str| -> usize {
-        let name = format!("tollgate_streams_total{{ending=\"{ending}\"}} ");
-        let mut lines = metrics.text().lines();
-        lines
-            .find_map(|line| line.strip_prefix(&name))
-            .map_or(0, |count| count.parse().unwrap())
-    };
-    assert_eq!(count("complete") + count("left"), STREAMS);
-    assert!((1..=STREAMS / 10).contains(&count("left")));
-    // Connections are kept for the next calls, but those of streams that were left are gone.
-    while upstream.connections() > STREAMS - count("left") {
-        sleep(Duration::from_millis(5)).await;
-    }
+    await_no_connections(&upstream).await;
 }
 
 #[tokio::test]
@@ -193,9 +220,7 @@ async fn who_does_not_read_holds_the_upstream_back() {
     assert!(stalled > 0);
     drop(response);
     await_metrics(&gateway, &["tollgate_calls_in_flight 0"]).await;
-    while upstream.connections() > 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    await_no_connections(&upstream).await;
 }
 
 #[tokio::test]

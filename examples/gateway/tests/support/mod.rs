@@ -326,5 +326,31 @@ pub fn from_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Numbers that are random enough, and the same every time (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ bits >> 31) % end as u64) as usize
+    }
+}
+
+/// Lets this process open so many files: systems start with as few as 256, and allow more to
+/// whoever asks.
+pub fn allow_files(files: u64) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        if limit.current.is_some_and(|current| current < files) {
+            limit.current = Some(files);
+            setrlimit(Resource::Nofile, limit).expect("the system allows it");
+        }
+    }
+}
+
 /// Longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
