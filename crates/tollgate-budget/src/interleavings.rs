@@ -137,7 +137,7 @@ fn places_are_neither_lost_nor_made_up() {
     shuttle::check_random(
         || {
             let store = store();
-            let crowd = std::sync::Arc::new(Crowd::new(2));
+            let crowd = Arc::new(Crowd::new(2));
             let inside = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..3)
                 .map(|_| {
