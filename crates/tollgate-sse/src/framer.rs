@@ -113,8 +113,11 @@ impl Framer {
     /// Adds the next piece of the stream.
     ///
     /// Take all events out of a piece before you push the next one: otherwise what is left of it
-    /// has to be copied.
+    /// has to be copied. After [`EventTooLarge`] nothing is taken in any more.
     pub fn push(&mut self, chunk: impl Into<Bytes>) {
+        if self.too_large {
+            return;
+        }
         let chunk = chunk.into();
         self.chunk = if self.at < self.chunk.len() {
             self.clear_handed_out();

@@ -196,6 +196,18 @@ fn the_same_events_are_too_large_for_any_cuts() {
 }
 
 #[test]
+fn nothing_is_kept_of_what_comes_after_an_error() {
+    let mut framer = Framer::new().max_event_bytes(4);
+    framer.push("data: too long");
+    assert!(framer.next_event().is_err());
+    for _ in 0..3 {
+        let piece = Bytes::from(vec![b'x'; 100]);
+        framer.push(piece.clone());
+        assert!(piece.is_unique(), "the framer holds on to it");
+    }
+}
+
+#[test]
 fn memory_is_bounded_whatever_comes() {
     let bounded = |piece: Bytes, times: usize| {
         let mut result = Ok(0);

@@ -78,7 +78,8 @@ impl MemoryStore {
 
     /// An empty store that counts for at most this many keys at a time. Beyond it, keys that are
     /// new share one window in each of 64 parts of the store, under the limit of whoever asks:
-    /// memory stays bounded, and no limit is exceeded.
+    /// memory stays bounded. A key that then gets a window of its own starts it empty, and may use
+    /// up to twice its limit within that minute.
     ///
     /// Keys are made of authenticated workspaces and configured models, so only a mistake in a
     /// configuration gets there; [`overflowed`](Self::overflowed) tells.
