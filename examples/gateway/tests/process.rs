@@ -4,16 +4,12 @@
 
 mod support;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
-    net::SocketAddr,
-    path::PathBuf,
-    process::{Child, ChildStdout, Command, Output, Stdio},
-    time::Duration,
-};
+use std::{fs, process::Output, time::Duration};
 
-use support::{CONFIG, Caller, ask};
+use support::{
+    CONFIG, Caller, ask,
+    process::{File, Running, binary},
+};
 use tokio::time::{Instant, sleep};
 
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -24,97 +20,12 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ("AZURE_VIRGINIA_KEY", "key"),
 ];
 
-fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_gateway"))
-}
-
 fn check(file: &str) -> Output {
     binary()
         .args(["--check", file])
         .envs(ENVIRONMENT)
         .output()
         .unwrap()
-}
-
-/// A file that is gone again after its test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("gateway-{}-{name}", std::process::id()));
-        fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A gateway as a process, with what it has said first.
-struct Running {
-    process: Child,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut process = binary()
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on http://");
-        let address = address
-            .unwrap_or_else(|| panic!("{line:?}"))
-            .parse()
-            .unwrap();
-        Self {
-            process,
-            stdout,
-            address,
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.process.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// Stops it, and returns what it has said since on stdout, and all that it said on stderr.
-    fn stop(mut self) -> [String; 2] {
-        self.signal("-TERM");
-        assert!(self.process.wait().unwrap().success());
-        let mut said = [String::new(), String::new()];
-        let mut stderr = self.process.stderr.take().unwrap();
-        self.stdout.read_to_string(&mut said[0]).unwrap();
-        stderr.read_to_string(&mut said[1]).unwrap();
-        said
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[test]

@@ -3,13 +3,7 @@
 
 mod support;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -19,8 +13,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::json;
 use support::{
-    Caller, KEY, PATIENCE, Random, allow_files, ask_streamed, start_config,
-    upstream::{Reply, Upstream, chunk},
+    Caller, KEY, PATIENCE, Random, allow_files, ask_streamed, config_to, start_config,
+    upstream::{Reply, Upstream, await_no_connections, await_stall, chunk},
 };
 use tokio::{
     sync::Barrier,
@@ -28,26 +22,7 @@ use tokio::{
 };
 
 async fn gateway(upstream: &Upstream) -> Gateway {
-    start_config(&format!(
-        r#"
-listen = "127.0.0.1:0"
-token_counts = "estimate"
-[budget]
-requests_per_minute = 100_000
-tokens_per_minute = 100_000_000
-[[workspaces]]
-name = "acme"
-api_keys = ["{KEY}"]
-[models.gpt-4o]
-[[regions.eu.upstreams]]
-name = "sweden"
-url = "{}"
-api_key = "upstream-key"
-deployments = {{ gpt-4o = "of-4o" }}
-"#,
-        upstream.url
-    ))
-    .await
+    start_config(&config_to(upstream)).await
 }
 
 /// Waits until the metrics have these lines.
@@ -63,16 +38,6 @@ async fn await_metrics(gateway: &Gateway, lines: &[&str]) {
         let waited = started.elapsed();
         assert!(waited < PATIENCE, "{missing} is not in\n{}", metrics.text());
         sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Waits until the upstream is left alone.
-async fn await_no_connections(upstream: &Upstream) {
-    let started = Instant::now();
-    while upstream.connections() > 0 {
-        let open = upstream.connections();
-        assert!(started.elapsed() < PATIENCE, "{open} connections are left");
-        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -187,37 +152,12 @@ async fn nothing_is_left_of_streams_that_are_left() {
 
 #[tokio::test]
 async fn who_does_not_read_holds_the_upstream_back() {
-    // An upstream that sends as fast as it is read, and counts.
-    let sent = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&sent);
-    let upstream = Upstream::start(move |_| {
-        let counter = Arc::clone(&counter);
-        let (sender, reply) = Reply::open();
-        tokio::spawn(async move {
-            let event = Bytes::from(format!("data: {}\n\n", chunk(&"cat ".repeat(4_000), None)));
-            while sender.send(Some(event.clone())).await.is_ok() {
-                counter.fetch_add(event.len(), Ordering::Relaxed);
-            }
-        });
-        reply
-    })
-    .await;
+    let (upstream, sent) = Upstream::endless().await;
     let gateway = gateway(&upstream).await;
     let caller = Caller::new(&gateway);
     let request = caller.chat_request("eu", &ask_streamed("Hello"));
     let response = caller.open(request).await;
-    // Every buffer on the way fills up, most of them the operating system's, and then it stops.
-    let mut before = 0;
-    let stalled = loop {
-        sleep(Duration::from_millis(300)).await;
-        let now = sent.load(Ordering::Relaxed);
-        if now == before {
-            break now;
-        }
-        assert!(now < 64 << 20, "nothing holds it back");
-        before = now;
-    };
-    assert!(stalled > 0);
+    await_stall(&sent, 1).await;
     drop(response);
     await_metrics(&gateway, &["tollgate_calls_in_flight 0"]).await;
     await_no_connections(&upstream).await;

@@ -5,6 +5,7 @@
     reason = "each test file uses its own part"
 )]
 
+pub mod process;
 pub mod upstream;
 
 use std::{net::SocketAddr, time::Duration};
@@ -73,6 +74,29 @@ pub async fn start_config(text: &str) -> Gateway {
         sleep(Duration::from_millis(5)).await;
     }
     gateway
+}
+
+/// One upstream, and budgets that no test exhausts.
+pub fn config_to(upstream: &upstream::Upstream) -> String {
+    format!(
+        r#"
+listen = "127.0.0.1:0"
+token_counts = "estimate"
+[budget]
+requests_per_minute = 100_000
+tokens_per_minute = 100_000_000
+[[workspaces]]
+name = "acme"
+api_keys = ["{KEY}"]
+[models.gpt-4o]
+[[regions.eu.upstreams]]
+name = "sweden"
+url = "{}"
+api_key = "upstream-key"
+deployments = {{ gpt-4o = "of-4o" }}
+"#,
+        upstream.url
+    )
 }
 
 pub fn parse(text: &str) -> Config {
@@ -340,17 +364,19 @@ impl Random {
 
 /// Lets this process open so many files: systems start with as few as 256, and allow more to
 /// whoever asks.
+#[cfg(unix)]
 pub fn allow_files(files: u64) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit, setrlimit};
-        let mut limit = getrlimit(Resource::Nofile);
-        if limit.current.is_some_and(|current| current < files) {
-            limit.current = Some(files);
-            setrlimit(Resource::Nofile, limit).expect("the system allows it");
-        }
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < files) {
+        limit.current = Some(files);
+        setrlimit(Resource::Nofile, limit).expect("the system allows it");
     }
 }
+
+/// There is no such limit here.
+#[cfg(not(unix))]
+pub fn allow_files(_files: u64) {}
 
 /// Longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,7 +19,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpSocket,
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use super::PATIENCE;
 
 /// A server on loopback that stops when it is dropped.
 pub struct Upstream {
@@ -107,7 +115,11 @@ impl Upstream {
     where
         F: Fn(&Seen) -> Reply + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Systems would hold megabytes for each reader that is slow.
+        socket.set_send_buffer_size(64 << 10).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1_024).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
@@ -140,6 +152,25 @@ impl Upstream {
         }
     }
 
+    /// Starts a server that sends events as fast as they are read, and counts their bytes.
+    pub async fn endless() -> (Self, Arc<AtomicUsize>) {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&sent);
+        let upstream = Self::start(move |_| {
+            let counter = Arc::clone(&counter);
+            let (sender, reply) = Reply::open();
+            tokio::spawn(async move {
+                let event = format!("data: {}\n\n", chunk(&"cat ".repeat(4_000), None));
+                let event = Bytes::from(event);
+                while sender.send(Some(event.clone())).await.is_ok() {
+                    counter.fetch_add(event.len(), Ordering::Relaxed);
+                }
+            });
+            reply
+        });
+        (upstream.await, sent)
+    }
+
     /// The requests that have come since this was last asked.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())
@@ -159,6 +190,31 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+/// Waits until the upstream is left alone.
+pub async fn await_no_connections(upstream: &Upstream) {
+    let started = Instant::now();
+    while upstream.connections() > 0 {
+        let open = upstream.connections();
+        assert!(started.elapsed() < PATIENCE, "{open} connections are left");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until an endless upstream is no longer read: every buffer on the way to so many clients
+/// fills up, most of them the operating system's.
+pub async fn await_stall(sent: &AtomicUsize, clients: usize) {
+    let mut before = 0;
+    loop {
+        sleep(Duration::from_millis(300)).await;
+        let now = sent.load(Ordering::Relaxed);
+        if now == before && now > 0 {
+            return;
+        }
+        assert!(now < clients * (64 << 20), "nothing holds it back");
+        before = now;
     }
 }
 
