@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 
@@ -126,8 +126,7 @@ impl RequestId {
     /// If the operating system has no source of randomness.
     #[must_use]
     pub fn mint() -> Self {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).expect("the operating system provides randomness");
+        let random = RANDOM.with_borrow_mut(Random::next);
         let mut text = *b"req_00000000000000000000000000000000";
         for (digits, byte) in text[4..].chunks_exact_mut(2).zip(random) {
             digits[0] = HEX[usize::from(byte >> 4)];
@@ -178,16 +177,44 @@ impl fmt::Display for RequestId {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+thread_local! {
+    static RANDOM: RefCell<Random> = const { RefCell::new(Random { bytes: [0; 256], left: 0 }) };
+}
+
+/// Random bytes for the next ids: asking the operating system takes longer than all else here.
+struct Random {
+    bytes: [u8; 256],
+    left: usize,
+}
+
+impl Random {
+    fn next(&mut self) -> [u8; 16] {
+        if self.left == 0 {
+            getrandom::fill(&mut self.bytes).expect("the operating system provides randomness");
+            self.left = self.bytes.len() / 16;
+        }
+        self.left -= 1;
+        let mut next = [0; 16];
+        next.copy_from_slice(&self.bytes[self.left * 16..][..16]);
+        next
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn ids_are_distinct_and_legal() {
-        let (a, b) = (RequestId::mint(), RequestId::mint());
-        assert_ne!(a, b);
-        assert_eq!(a.as_str().len(), 36);
-        assert!(a.as_str().starts_with("req_"));
+        let ids: Vec<RequestId> = (0..100).map(|_| RequestId::mint()).collect();
+        for id in &ids {
+            assert_eq!(id.as_str().len(), 36);
+            assert!(id.as_str().starts_with("req_"));
+        }
+        let distinct: HashSet<&RequestId> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
     }
 
     #[test]
