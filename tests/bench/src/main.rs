@@ -7,7 +7,8 @@
 //!
 //! It takes the gateway that was built beside it, or the one that its argument names.
 //!
-//! One upstream answers both; load, upstream, proxy and gateway are four processes on loopback.
+//! One upstream answers both; load, upstream, proxy and gateway are four processes on loopback,
+//! each with two worker threads.
 //! Each round sends the same calls through the proxy and through the gateway, in turn first, so
 //! that drift of the machine meets both. Printed are medians over the rounds, and ratios: only
 //! these may be compared between machines.
@@ -31,12 +32,13 @@ use process::Server;
 use report::Report;
 
 const ROUNDS: usize = 15;
+const WORKERS: usize = 2;
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = env::args().skip(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(WORKERS)
         .enable_all()
         .build()?;
     match args.next().as_deref() {

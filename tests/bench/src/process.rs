@@ -17,6 +17,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::WORKERS;
+
 /// A server that names its address in its first line, stopped when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -30,6 +32,8 @@ impl Server {
     ) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(program)
             .args(args)
+            // The gateway would take as many as there are processors.
+            .env("TOKIO_WORKER_THREADS", WORKERS.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
