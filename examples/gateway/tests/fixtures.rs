@@ -3,9 +3,14 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
+use async_openai::{config::OpenAIConfig, types::chat::CreateChatCompletionRequest};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use gateway::Gateway;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -340,43 +345,56 @@ async fn errors_of_upstreams() {
     }
 }
 
-#[tokio::test]
-async fn streams_however_they_are_cut() {
-    let us = obliging_upstream().await;
-    let script = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let eu = {
-        let script = std::sync::Arc::clone(&script);
+/// An upstream, and the pieces of the stream that it answers next.
+async fn streaming_upstream() -> (Upstream, Arc<Mutex<Vec<Bytes>>>) {
+    let script = Arc::new(Mutex::new(Vec::new()));
+    let upstream = {
+        let script = Arc::clone(&script);
         Upstream::start(move |_| {
             let pieces: Vec<Bytes> = script.lock().unwrap().clone();
-            Reply::new(
-                200,
-                support::upstream::EVENTS,
-                pieces.into_iter().map(Some).collect(),
-            )
+            let pieces = pieces.into_iter().map(Some).collect();
+            Reply::new(200, support::upstream::EVENTS, pieces)
         })
         .await
     };
-    let budget = "requests_per_minute = 100_000\ntokens_per_minute = 100_000_000";
+    (upstream, script)
+}
+
+fn pieces_of(case: &Value) -> Vec<Bytes> {
+    let is_base64 = case["encoding"] == "base64";
+    let pieces = case["upstream_chunks"].as_array().unwrap().iter();
+    let texts = pieces.map(|piece| piece.as_str().unwrap());
+    texts
+        .map(|text| match is_base64 {
+            true => support::from_base64(text).into(),
+            false => text.to_owned().into(),
+        })
+        .collect()
+}
+
+fn request_of(case: &Value) -> Value {
+    let mut request = support::ask_streamed("Hello");
+    if case["client"]["include_usage"] == true {
+        request["stream_options"] = json!({"include_usage": true});
+    }
+    request
+}
+
+const WIDE: &str = "requests_per_minute = 100_000\ntokens_per_minute = 100_000_000";
+
+#[tokio::test]
+async fn streams_however_they_are_cut() {
+    let us = obliging_upstream().await;
+    let (eu, script) = streaming_upstream().await;
     for case in cases(STREAMS) {
-        let pieces: Vec<Bytes> = case["upstream_chunks"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|piece| match case["encoding"].as_str().unwrap() {
-                "base64" => support::from_base64(piece.as_str().unwrap()).into(),
-                _ => piece.as_str().unwrap().to_owned().into(),
-            })
-            .collect();
+        let pieces = pieces_of(&case);
         let whole = Bytes::from(pieces.concat());
         let bytes = (0..whole.len()).map(|at| whole.slice(at..at + 1)).collect();
         for pieces in [pieces, vec![whole], bytes] {
             *script.lock().unwrap() = pieces;
             // A gateway for each: some of these streams are an upstream's failure.
-            let gateway = gateway("", budget, &eu, &us).await;
-            let mut request = support::ask_streamed("Hello");
-            if case["client"]["include_usage"] == true {
-                request["stream_options"] = json!({"include_usage": true});
-            }
+            let gateway = gateway("", WIDE, &eu, &us).await;
+            let request = request_of(&case);
             let answer = caller(&gateway).chat("eu", &request).await;
             assert_stream(&case, &answer);
             let sent = eu.seen().pop().unwrap().json();
@@ -438,5 +456,37 @@ fn assert_stream(case: &Value, answer: &Answer) {
     }
     for part in case["raw_contains"].as_array().into_iter().flatten() {
         assert!(answer.text().contains(part.as_str().unwrap()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn async_openai_reads_every_stream() {
+    let us = obliging_upstream().await;
+    let (eu, script) = streaming_upstream().await;
+    for case in cases(STREAMS) {
+        let name = &case["name"];
+        *script.lock().unwrap() = pieces_of(&case);
+        let gateway = gateway("", WIDE, &eu, &us).await;
+        let config = OpenAIConfig::new()
+            .with_api_base(format!("http://{}/openai/eu/v1", gateway.address()))
+            .with_api_key("good-key");
+        let request: CreateChatCompletionRequest =
+            serde_json::from_value(request_of(&case)).unwrap();
+        let client = async_openai::Client::with_config(config);
+        let expected = case["expect_client_events"].as_array().unwrap();
+        let whole = expected.last().unwrap()["done"] == true;
+        let seen: Vec<_> = match client.chat().create_stream(request).await {
+            Ok(stream) => stream.collect().await,
+            Err(error) => vec![Err(error)],
+        };
+        let errors: Vec<_> = seen
+            .iter()
+            .filter_map(|chunk| chunk.as_ref().err())
+            .collect();
+        assert_eq!(errors.is_empty(), whole, "{name}: {errors:?}");
+        if whole {
+            // All but `[DONE]`.
+            assert_eq!(seen.len(), expected.len() - 1, "{name}");
+        }
     }
 }
