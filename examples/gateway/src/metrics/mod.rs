@@ -19,16 +19,17 @@ mod upstreams;
 
 use std::{
     any::Any,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use http::{HeaderValue, Response};
-use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use http::{HeaderValue, Response, StatusCode};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
@@ -40,7 +41,12 @@ pub(crate) use self::{budgets::Budgets, upstreams::report};
 pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    /// By region and status: found again faster than the recorder finds them.
+    answers: RwLock<HashMap<Box<str>, BTreeMap<StatusCode, Answers>>>,
 }
+
+/// How many answers, and how long they took.
+type Answers = (Counter, Histogram);
 
 impl Metrics {
     pub(crate) fn new() -> Result<Arc<Self>, BuildError> {
@@ -78,7 +84,11 @@ impl Metrics {
         recorder.describe_counter(STREAMS.into(), None, "Streams, by their ending".into());
         recorder.describe_counter(PANICS.into(), None, "Bugs that were caught".into());
         let handle = recorder.handle();
-        Ok(Arc::new(Self { recorder, handle }))
+        Ok(Arc::new(Self {
+            recorder,
+            handle,
+            answers: RwLock::default(),
+        }))
     }
 
     /// Everything in Prometheus' text format.
@@ -97,17 +107,31 @@ impl Metrics {
     pub(crate) fn answered<B>(&self, response: &Response<B>, elapsed: Duration) {
         let region = response.headers().get("x-tollgate-region");
         let region = region.and_then(|name| HeaderValue::to_str(name).ok());
-        let region = Label::new("region", region.unwrap_or("none").to_owned());
-        let status = Label::new("status", response.status().as_str().to_owned());
-        self.count(&Key::from_parts(REQUESTS, vec![region.clone(), status]));
-        let duration = Key::from_parts(DURATION, vec![region]);
-        self.recorder
-            .register_histogram(&duration, &METADATA)
-            .record(elapsed);
+        let (number, duration) = self.answers(region.unwrap_or("none"), response.status());
+        number.increment(1);
+        duration.record(elapsed);
         if let Some(rejection) = response.extensions().get::<Rejection>() {
             let kind = Label::new("kind", snake_case(&format!("{:?}", rejection.kind())));
             self.count(&Key::from_parts(REFUSALS, vec![kind]));
         }
+    }
+
+    fn answers(&self, region: &str, status: StatusCode) -> Answers {
+        let known = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answers) = known.get(region).and_then(|of| of.get(&status)) {
+            return answers.clone();
+        }
+        drop(known);
+        let label = Label::new("region", region.to_owned());
+        let status_label = Label::new("status", status.as_str().to_owned());
+        let number = Key::from_parts(REQUESTS, vec![label.clone(), status_label]);
+        let duration = Key::from_parts(DURATION, vec![label]);
+        let duration = self.recorder.register_histogram(&duration, &METADATA);
+        let answers = (self.counter(&number), duration);
+        let mut known = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        let of = known.entry(region.into()).or_default();
+        of.insert(status, answers.clone());
+        answers
     }
 
     /// Counts a panic that was caught. What was thrown is dropped: the hook has said where it
@@ -237,7 +261,8 @@ mod tests {
             .headers_mut()
             .insert("x-tollgate-region", HeaderValue::from_static("eu"));
         metrics.answered(&response, Duration::from_millis(3));
-        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        metrics.answered(&response, Duration::from_millis(3));
+        *response.status_mut() = StatusCode::NOT_FOUND;
         response
             .extensions_mut()
             .insert(Rejection::new(RejectionKind::ModelNotFound));
@@ -246,11 +271,11 @@ mod tests {
 
         let text = metrics.handle.render();
         for line in [
-            "tollgate_requests_total{region=\"eu\",status=\"200\"} 1",
+            "tollgate_requests_total{region=\"eu\",status=\"200\"} 2",
             "tollgate_requests_total{region=\"eu\",status=\"404\"} 1",
             "tollgate_refusals_total{kind=\"model_not_found\"} 1",
             "tollgate_request_duration_seconds_bucket{region=\"eu\",le=\"0.0025\"} 0",
-            "tollgate_request_duration_seconds_bucket{region=\"eu\",le=\"0.005\"} 2",
+            "tollgate_request_duration_seconds_bucket{region=\"eu\",le=\"0.005\"} 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
