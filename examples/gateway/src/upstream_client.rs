@@ -24,9 +24,14 @@ use crate::config::{Config, Timeouts};
 ///
 /// The clock of a connection attempt belongs to the connector, and connections are shared by
 /// calls. So there is one client for each distinct clock, and an upstream's host says which is its.
-pub(crate) struct UpstreamClients<B> {
+///
+/// Cheap to clone: each layer clones what it wraps for each call.
+pub(crate) struct UpstreamClients<B>(Arc<Clients<B>>);
+
+struct Clients<B> {
     usual: HttpsClient<B>,
-    hosts: Arc<HashMap<Authority, HttpsClient<B>>>,
+    /// The hosts with another clock than the usual.
+    hosts: HashMap<Authority, HttpsClient<B>>,
 }
 
 type HttpsClient<B> = Client<HttpsConnector<HttpConnector>, B>;
@@ -37,8 +42,9 @@ where
     B::Error: Into<BoxError>,
 {
     pub(crate) fn new(config: &Config) -> Result<Self, rustls::Error> {
-        let usual = client(Timeouts::default().connect)?;
-        let mut by_clock = HashMap::from([(Timeouts::default().connect, usual.clone())]);
+        let usual_connect = Timeouts::default().connect;
+        let usual = client(usual_connect)?;
+        let mut by_clock = HashMap::from([(usual_connect, usual.clone())]);
         let mut hosts = HashMap::new();
         for upstream in config.regions.values().flat_map(|region| &region.upstreams) {
             let connect = upstream.timeouts.connect;
@@ -50,14 +56,16 @@ where
                 .url
                 .as_deref()
                 .and_then(|url| url.parse::<Uri>().ok());
-            if let Some(host) = url.as_ref().and_then(Uri::authority) {
+            let Some(host) = url.as_ref().and_then(Uri::authority) else {
+                continue;
+            };
+            if connect == usual_connect {
+                hosts.remove(host);
+            } else {
                 hosts.insert(host.clone(), client);
             }
         }
-        Ok(Self {
-            usual,
-            hosts: Arc::new(hosts),
-        })
+        Ok(Self(Arc::new(Clients { usual, hosts })))
     }
 }
 
@@ -76,17 +84,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
         let host = request.uri().authority();
-        let client = host.and_then(|host| self.hosts.get(host));
-        client.unwrap_or(&self.usual).request(request)
+        let client = host.and_then(|host| self.0.hosts.get(host));
+        client.unwrap_or(&self.0.usual).request(request)
     }
 }
 
 impl<B> Clone for UpstreamClients<B> {
     fn clone(&self) -> Self {
-        Self {
-            usual: self.usual.clone(),
-            hosts: Arc::clone(&self.hosts),
-        }
+        Self(Arc::clone(&self.0))
     }
 }
 

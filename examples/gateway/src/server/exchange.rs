@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What all calls share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Calls {
     pub(super) metrics: Arc<Metrics>,
     pub(super) in_flight: Arc<CallsInFlight>,
@@ -37,7 +37,7 @@ pub(super) struct Calls {
 impl Calls {
     /// Answers one request, whatever happens on the way.
     pub(super) async fn exchange<S, ReqB, B>(
-        self,
+        self: Arc<Self>,
         service: S,
         mut request: Request<ReqB>,
         open: OpenCall,
@@ -105,8 +105,8 @@ impl Calls {
                 _in_flight: in_flight,
                 open,
             }),
-            stream: is_stream.then(|| Stream::new(self.cut, Arc::clone(&self.metrics))),
-            metrics: self.metrics,
+            stream: is_stream.then(|| Stream::new(self.cut.clone(), Arc::clone(&self.metrics))),
+            metrics: Arc::clone(&self.metrics),
         }))
     }
 }

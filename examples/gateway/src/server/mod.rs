@@ -60,11 +60,11 @@ pub(crate) async fn serve<S, B>(
     ));
     let graceful = GracefulShutdown::new();
     let protocol = Arc::new(protocol(&limits));
-    let calls = Calls {
+    let calls = Arc::new(Calls {
         in_flight: CallsInFlight::new(limits.in_flight, &metrics),
         metrics,
         cut: cut_seen,
-    };
+    });
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -76,7 +76,7 @@ pub(crate) async fn serve<S, B>(
                 let conversation = Conversation {
                     protocol: Arc::clone(&protocol),
                     service: service.clone(),
-                    calls: calls.clone(),
+                    calls: Arc::clone(&calls),
                     limits,
                 };
                 let watcher = graceful.watcher();
@@ -140,7 +140,7 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
 struct Conversation<S> {
     protocol: Arc<auto::Builder<TokioExecutor>>,
     service: S,
-    calls: Calls,
+    calls: Arc<Calls>,
     limits: ServerLimits,
 }
 
@@ -161,7 +161,7 @@ impl<S> Conversation<S> {
         let (service, calls) = (self.service, self.calls);
         let answer = service_fn(move |request: Request<DrainBody<Incoming>>| {
             let open = open_calls.begin(request.version());
-            calls.clone().exchange(service.clone(), request, open)
+            Arc::clone(&calls).exchange(service.clone(), request, open)
         });
         // Outside the exchange, because whoever is heard out after a refusal is no call any more.
         let discard = self.limits.discard;
