@@ -1,13 +1,12 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::task::AtomicWaker;
 use pin_project_lite::pin_project;
 
 pin_project! {
@@ -21,6 +20,8 @@ pin_project! {
         relay: Arc<Relay>,
         // The relay, as the future knows it.
         waker: Waker,
+        // The task, as the relay knows it.
+        task: Option<Waker>,
     }
 }
 
@@ -31,6 +32,7 @@ impl<F> Again<F> {
             future,
             waker: Waker::from(Arc::clone(&relay)),
             relay,
+            task: None,
         }
     }
 }
@@ -40,7 +42,15 @@ impl<F: Future> Future for Again<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        this.relay.task.register(cx.waker());
+        // A spawned task has one waker all its life.
+        if !this
+            .task
+            .as_ref()
+            .is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            *this.task = Some(cx.waker().clone());
+            this.relay.set_task(cx.waker().clone());
+        }
         for _ in 0..POLLS {
             // A swap, so that this poll sees what was done before the wake-ups it answers.
             this.relay.state.swap(POLLING, SeqCst);
@@ -60,17 +70,22 @@ impl<F: Future> Future for Again<F> {
             }
         }
         // Others want their turn too.
-        this.relay.state.store(IDLE, SeqCst);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-/// Passes wake-ups on to the task, but for those that come while it is polled.
+/// Passes a wake-up on to the task, unless it is being polled or has been woken already.
 #[derive(Debug, Default)]
 struct Relay {
-    task: AtomicWaker,
+    task: Mutex<Option<Waker>>,
     state: AtomicU8,
+}
+
+impl Relay {
+    fn set_task(&self, waker: Waker) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+    }
 }
 
 impl Wake for Relay {
@@ -80,7 +95,10 @@ impl Wake for Relay {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if self.state.swap(WOKEN, SeqCst) == IDLE {
-            self.task.wake();
+            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(task) = &*task {
+                task.wake_by_ref();
+            }
         }
     }
 }
