@@ -6,8 +6,9 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Version, header::AUTHORIZATION};
+use http::{Method, Request, Response, StatusCode, Version, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use support::{Caller, KEY, PATIENCE, ask, ask_streamed, raw, raw_head, start};
 use tokio::{
@@ -125,17 +126,23 @@ async fn large_heads_are_refused() {
     assert!(read.starts_with("HTTP/1.1 431 "), "{read}");
 }
 
+/// A stream that has begun.
+async fn open_stream(caller: &Caller, question: &str) -> Response<Incoming> {
+    let request = Request::post("/openai/eu/v1/chat/completions")
+        .header(AUTHORIZATION, format!("Bearer {KEY}"))
+        .header("content-type", "application/json")
+        .body(Full::new(ask_streamed(question).to_string().into()))
+        .unwrap();
+    let stream = caller.open(request).await;
+    assert_eq!(stream.status(), StatusCode::OK);
+    stream
+}
+
 #[tokio::test]
 async fn more_calls_than_the_cap_are_refused() {
     let gateway = start("limits = { in_flight = 1 }").await;
     let caller = Caller::new(&gateway);
-    let request = Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::new(ask_streamed("!slow").to_string().into()))
-        .unwrap();
-    let stream = caller.open(request).await;
-    assert_eq!(stream.status(), StatusCode::OK);
+    let stream = open_stream(&caller, "!slow").await;
     let refused = caller.get("/openai/eu/v1/models").await;
     refused.assert_refusal(503, Some("upstream_unavailable"));
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -216,13 +223,7 @@ async fn http2_callers_who_open_no_window_are_cut() {
 async fn a_busy_gateway_is_healthy() {
     let gateway = start("limits = { in_flight = 1 }").await;
     let caller = Caller::new(&gateway);
-    let request = Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::new(ask_streamed("!slow").to_string().into()))
-        .unwrap();
-    let stream = caller.open(request).await;
-    assert_eq!(stream.status(), StatusCode::OK);
+    let stream = open_stream(&caller, "!slow").await;
     assert_eq!(caller.get("/healthz").await.status, StatusCode::OK);
     assert_eq!(caller.get("/openai/eu/v1/models").await.status, 503);
 }
