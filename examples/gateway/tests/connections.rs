@@ -223,7 +223,7 @@ async fn http2_callers_who_open_no_window_are_cut() {
 async fn a_busy_gateway_is_healthy() {
     let gateway = start("limits = { in_flight = 1 }").await;
     let caller = Caller::new(&gateway);
-    let stream = open_stream(&caller, "!slow").await;
+    let _stream = open_stream(&caller, "!slow").await;
     assert_eq!(caller.get("/healthz").await.status, StatusCode::OK);
     assert_eq!(caller.get("/openai/eu/v1/models").await.status, 503);
 }
