@@ -27,11 +27,16 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod auto_traits;
 mod check_body;
 mod ready_probe;
 mod scripted_body;
 mod splits;
+#[cfg(feature = "upstream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "upstream")))]
+pub mod upstream;
 
 pub use auto_traits::{assert_future, assert_layered};
 pub use check_body::{Received, check_body};
