@@ -50,7 +50,7 @@ impl Gateway {
             .prepare(&config)
             .await
             .map_err(StartError::build)?;
-        let first = foundation.build(&config).map_err(StartError::Build)?;
+        let first = foundation.build(&config, None).map_err(StartError::Build)?;
         let (insight, insight_seen) = watch::channel(first.insight);
         let (current, service) = Current::new(first.service);
         let admin = Admin::new(Arc::clone(&metrics), insight_seen);
@@ -74,8 +74,11 @@ impl Gateway {
             let reloading = async {
                 while let Some((config, done)) = reloads.recv().await {
                     let prepared = foundation.prepare(&config).await.map_err(StartError::build);
-                    let built = prepared
-                        .and_then(|()| foundation.build(&config).map_err(StartError::Build));
+                    let before = insight.borrow().clone();
+                    let built = prepared.and_then(|()| {
+                        let built = foundation.build(&config, Some(&before));
+                        built.map_err(StartError::Build)
+                    });
                     let outcome = built.map(|stack| {
                         insight.send_replace(stack.insight);
                         current.send_replace(stack.service);
@@ -113,13 +116,14 @@ impl Gateway {
             .await
             .map_err(StartError::build)?;
         foundation
-            .build(config)
+            .build(config, None)
             .map(drop)
             .map_err(StartError::Build)
     }
 
     /// Serves this configuration from the next call on. Calls that are open go on as they began,
-    /// and what workspaces have used of their budgets stays used.
+    /// and what workspaces have used of their budgets stays used. An upstream that stays what it
+    /// was keeps its breaker, its rest and its counts.
     ///
     /// What belongs to the process needs a restart: addresses, the listener's limits, the length
     /// and the store of the budgets' window.

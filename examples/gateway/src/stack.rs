@@ -60,7 +60,8 @@ impl Foundation {
         self.simulated.start(config).await
     }
 
-    /// Builds the stack that is configured, outermost layer first, and has it keep its limits.
+    /// Builds the stack that is configured, outermost layer first, and has it keep its limits. If it
+    /// takes the place of another, it goes on with what that has learnt of its upstreams.
     #[allow(
         clippy::type_complexity,
         reason = "all that a listener needs to know of a stack"
@@ -68,6 +69,7 @@ impl Foundation {
     pub(crate) fn build(
         &self,
         config: &Config,
+        before: Option<&Insight>,
     ) -> Result<
         Stack<
             impl Service<
@@ -88,7 +90,11 @@ impl Foundation {
     > {
         let models = models(config)?;
         let counter = counter(config)?;
-        let upstreams = upstreams::build(config, &self.simulated)?;
+        let upstreams = upstreams::build(
+            config,
+            &self.simulated,
+            before.map(|before| &before.upstreams),
+        )?;
         for (region, model) in upstreams.unserved(config.models.keys().map(String::as_str)) {
             tracing::warn!(
                 region,

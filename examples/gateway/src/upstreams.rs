@@ -30,12 +30,16 @@ impl SimulatedUpstreams {
     }
 }
 
-/// All upstreams, each bound to its region.
+/// All upstreams, each bound to its region. Those that were there before go on as they were.
 pub(crate) fn build(
     config: &Config,
     simulated: &SimulatedUpstreams,
+    before: Option<&Upstreams>,
 ) -> Result<Upstreams, ConfigError> {
     let mut builder = Upstreams::builder();
+    if let Some(before) = before {
+        builder = builder.following(before);
+    }
     for (region, upstream) in upstreams_of(config) {
         // The configuration's check has refused all other names.
         let Some(of) = Region::new(region) else {

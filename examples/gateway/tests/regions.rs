@@ -18,7 +18,11 @@ use tokio::time::sleep;
 
 /// Two upstreams in eu, of which the second takes over, and one in us.
 async fn gateway(first: &str, second: &str, us: &str) -> Gateway {
-    start_config(&format!(
+    start_config(&config(first, second, us)).await
+}
+
+fn config(first: &str, second: &str, us: &str) -> String {
+    format!(
         r#"
 listen = "127.0.0.1:0"
 token_counts = "estimate"
@@ -46,8 +50,7 @@ url = "{us}/v1"
 api_key = "key-of-third"
 deployments = {{ gpt-4o = "gpt-4o-2024-11-20" }}
 "#
-    ))
-    .await
+    )
 }
 
 async fn healthy() -> Upstream {
@@ -240,6 +243,35 @@ async fn a_region_that_is_down_is_down() {
         while us.connections() > 0 {
             sleep(Duration::from_millis(2)).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_reload_forgets_nothing_of_upstreams() {
+    let (broken, second) = (Upstream::start(failing(500)).await, healthy().await);
+    let us = healthy().await;
+    let gateway = gateway(&broken.url, &second.url, &us.url).await;
+    let caller = Caller::new(&gateway);
+    for _ in 0..5 {
+        assert_eq!(caller.chat("eu", &ask("Hello")).await.status, 200);
+    }
+    assert_eq!(broken.seen().len(), 5, "its breaker is open now");
+
+    let changed = config(&broken.url, &second.url, &us.url).replace("= 300", "= 301");
+    gateway.reload(support::parse(&changed)).await.unwrap();
+    assert_eq!(caller.chat("eu", &ask("Hello")).await.status, 200);
+    assert!(broken.seen().is_empty(), "its breaker is still open");
+
+    let admin = Caller::at(gateway.admin_address().unwrap());
+    let metrics = admin.get("/metrics").await;
+    for line in [
+        "tollgate_upstream_attempts_total{region=\"eu\",upstream=\"first\",model=\"gpt-4o\"} 5",
+        "tollgate_upstream_failures_total{region=\"eu\",upstream=\"first\",model=\"gpt-4o\"} 5",
+        "tollgate_upstream_attempts_total{region=\"eu\",upstream=\"second\",model=\"gpt-4o\"} 6",
+        "tollgate_upstream_breaker_open{region=\"eu\",upstream=\"first\",model=\"gpt-4o\"} 1",
+        "tollgate_region_retries_total{region=\"eu\"} 5",
+    ] {
+        assert!(metrics.text().contains(line), "{line} {}", metrics.text());
     }
 }
 
