@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -16,7 +17,11 @@ use hyper_util::{
     client::legacy::{Client, Error, ResponseFuture, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tower::{BoxError, Service};
+use tower::{
+    BoxError, Service, ServiceExt,
+    timeout::{Timeout, future::ResponseFuture as TimeoutFuture},
+    util::MapFuture,
+};
 
 use crate::config::{Config, Timeouts};
 
@@ -34,7 +39,13 @@ struct Clients<B> {
     hosts: HashMap<Authority, HttpsClient<B>>,
 }
 
-type HttpsClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+type HttpsClient<B> = Client<Connector, B>;
+
+/// Gives up when neither TCP nor TLS has come to an end in time: a server that accepts and then
+/// says nothing is not connected to.
+type Connector = MapFuture<Timeout<Https>, fn(Connecting) -> Pin<Box<Connecting>>>;
+type Connecting = TimeoutFuture<<Https as Service<Uri>>::Future>;
+type Https = HttpsConnector<HttpConnector>;
 
 impl<B> UpstreamClients<B>
 where
@@ -110,6 +121,7 @@ where
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp);
+    let connector = ServiceExt::<Uri>::map_future(Timeout::new(tls, connect), Box::pin as _);
     let mut builder = Client::builder(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -119,7 +131,7 @@ where
         .http2_max_header_list_size(16 << 10)
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PONG);
-    Ok(builder.build(tls))
+    Ok(builder.build(connector))
 }
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

@@ -247,6 +247,24 @@ async fn a_region_that_is_down_is_down() {
 }
 
 #[tokio::test]
+async fn a_server_that_accepts_and_shakes_no_hands_is_not_waited_for() {
+    // The system accepts, and nobody ever answers the hello.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", mute.local_addr().unwrap());
+    let (second, us) = (healthy().await, healthy().await);
+    let text = config(&url, &second.url, &us.url);
+    // Long enough for the test to be over first.
+    let clocks = "connect_ms = 200, head_ms = 60_000";
+    let gateway = start_config(&text.replace("head_ms = 300", clocks)).await;
+    let answer = Caller::new(&gateway).chat("eu", &ask("Hello")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("x-tollgate-upstream"), Some("second"));
+    let admin = Caller::at(gateway.admin_address().unwrap());
+    let report = admin.get("/admin/upstreams").await.json();
+    assert_eq!(report["deployments"][0]["failures"], 1, "{report}");
+}
+
+#[tokio::test]
 async fn a_reload_forgets_nothing_of_upstreams() {
     let (broken, second) = (Upstream::start(failing(500)).await, healthy().await);
     let us = healthy().await;

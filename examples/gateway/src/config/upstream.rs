@@ -80,7 +80,7 @@ pub enum UpstreamKind {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Until it accepts a connection. Default: 5 s.
+    /// Until a connection stands, its TLS included. Default: 5 s.
     #[serde(rename = "connect_ms", with = "duration::millis")]
     pub connect: Duration,
     /// Until it answers. Default: 120 s, because reasoning models are silent for long.
