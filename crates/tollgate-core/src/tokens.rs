@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{iter::Sum, sync::Arc};
 
 use crate::{ChatRequest, InputKind, Model, TokenInputs};
 
@@ -62,6 +62,19 @@ impl TokenBounds {
             estimate: tokens,
             upper: tokens,
         }
+    }
+}
+
+/// Of parts of a prompt. What would overflow stays at the most there is.
+impl Sum for TokenBounds {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::exact(0), |sum, part| {
+            Self::new(
+                sum.lower.saturating_add(part.lower),
+                sum.estimate.saturating_add(part.estimate),
+                sum.upper.saturating_add(part.upper),
+            )
+        })
     }
 }
 

@@ -92,11 +92,13 @@ impl Estimator {
     /// Bounds of what stands around the texts: framing, images, audio and files.
     pub(crate) fn frame(&self, inputs: &TokenInputs, model: &Model) -> TokenBounds {
         let opaque = u64::from(inputs.opaque_parts()).saturating_mul(ByteRule::OPAQUE_PART);
-        sum([
+        [
             framing(inputs, Encoding::of_model(model).is_some()),
             TokenBounds::new(0, opaque, opaque),
             self.images(inputs.images(), model),
-        ])
+        ]
+        .into_iter()
+        .sum()
     }
 
     fn images(&self, images: &[ImageInput], model: &Model) -> TokenBounds {
@@ -107,7 +109,7 @@ impl Estimator {
         let known = configured.or_else(|| ImageRule::of_model(model.name()));
         let rule = known.unwrap_or(ImageRule::tiles(85, 170));
         let mut budget = HEADER_BUDGET;
-        sum(images.iter().map(|image| {
+        let each = images.iter().map(|image| {
             let size = images::image_size_within(&image.url, &mut budget);
             let bounds = rule.bounds(size, image.detail);
             let lower = if known.is_some() { bounds.lower } else { 0 };
@@ -116,7 +118,8 @@ impl Estimator {
                 _ => bounds.estimate,
             };
             TokenBounds::new(lower, estimate, bounds.upper)
-        }))
+        });
+        each.sum()
     }
 
     /// Bounds of the texts, but for schemas and choices.
@@ -134,11 +137,13 @@ impl Estimator {
 impl TokenCounter for Estimator {
     fn bounds(&self, request: &ChatRequest, model: &Model) -> TokenBounds {
         let inputs = request.inputs();
-        sum([
+        [
             self.frame(inputs, model),
             self.texts(inputs, Encoding::of_model(model)),
             schemas::byte_bounds(inputs),
-        ])
+        ]
+        .into_iter()
+        .sum()
     }
 
     /// The same, but that tools, functions and response formats are read and not only measured, if
@@ -148,11 +153,13 @@ impl TokenCounter for Estimator {
         let encoding = Encoding::of_model(model);
         let formula = encoding.unwrap_or(UNKNOWN);
         let estimate = |text: &str| Scan::of(text, formula).estimate;
-        sum([
+        [
             self.frame(inputs, model),
             self.texts(inputs, encoding),
             schemas::bounds(inputs, formula, self.0.byte_cap, &estimate),
-        ])
+        ]
+        .into_iter()
+        .sum()
     }
 }
 
@@ -191,18 +198,6 @@ fn framing(inputs: &TokenInputs, is_known: bool) -> TokenBounds {
         framing + (CALL * call_texts).div_ceil(TEXTS_OF_CALL),
         framing + MOST_CALL_TEXT * call_texts,
     )
-}
-
-pub(crate) fn sum(bounds: impl IntoIterator<Item = TokenBounds>) -> TokenBounds {
-    bounds
-        .into_iter()
-        .fold(TokenBounds::exact(0), |sum, bounds| {
-            TokenBounds::new(
-                sum.lower.saturating_add(bounds.lower),
-                sum.estimate.saturating_add(bounds.estimate),
-                sum.upper.saturating_add(bounds.upper),
-            )
-        })
 }
 
 const DEFAULT_BYTE_CAP: usize = 256 << 10;

@@ -9,7 +9,6 @@ use tollgate_core::{ChatRequest, Model, TokenBounds, TokenCounter, TokenInputs};
 
 use crate::{
     Encoding, Estimator,
-    estimator::sum,
     scan::Scan,
     schemas,
     text::plain,
@@ -154,11 +153,13 @@ impl ExactCounter {
             true => Scan::of(text, encoding).estimate,
             false => count(tokenizer, text),
         };
-        sum([
+        [
             TokenBounds::exact(tokens),
             survey.bounds(),
             schemas::bounds(inputs, encoding, cap, &count),
-        ])
+        ]
+        .into_iter()
+        .sum()
     }
 }
 
@@ -174,7 +175,9 @@ impl TokenCounter for ExactCounter {
             Some((encoding, tokenizer)) => {
                 let inputs = request.inputs();
                 let texts = self.texts(inputs, encoding, tokenizer);
-                sum([self.estimator.frame(inputs, model), texts])
+                [self.estimator.frame(inputs, model), texts]
+                    .into_iter()
+                    .sum()
             }
             None => self.estimator.count(request, model),
         }

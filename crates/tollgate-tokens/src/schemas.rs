@@ -7,7 +7,7 @@
 use serde_json::Value;
 use tollgate_core::{InputKind, TokenBounds, TokenInput, TokenInputs};
 
-use crate::{Encoding, estimator::sum, functions, tools};
+use crate::{Encoding, functions, tools};
 
 /// Whether a text of the prompt is such JSON, or the choice between some.
 pub(crate) fn is_schema(input: &TokenInput) -> bool {
@@ -18,14 +18,15 @@ pub(crate) fn is_schema(input: &TokenInput) -> bool {
 /// known to have more than two tokens for a byte of it, and its framing is small.
 pub(crate) fn byte_bounds(inputs: &TokenInputs) -> TokenBounds {
     let schemas = inputs.texts().iter().filter(|input| is_schema(input));
-    sum(schemas.map(|input| {
+    let each = schemas.map(|input| {
         let bytes = input.text.len() as u64;
         let (estimate, upper) = match input.kind {
             InputKind::ToolChoice => (1 + bytes / 8, 8 + bytes),
             _ => (12 + bytes / 5, bytes.saturating_mul(2).saturating_add(64)),
         };
         TokenBounds::new(0, estimate, upper)
-    }))
+    });
+    each.sum()
 }
 
 /// The same, with the published formulas' estimate if they are JSON and have at most `cap` bytes.
