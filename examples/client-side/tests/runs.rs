@@ -4,17 +4,14 @@
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tollgate_stack_tests::{TestUpstream, completion_that_took, soon};
+use tollgate_stack_tests::{ScriptedUpstream, completion_that_took, soon};
 
 #[tokio::test]
 async fn a_program_that_stops_in_time() {
-    let upstream = TestUpstream::start(|_| completion_that_took(10, 190, "Because.")).await;
+    let upstream = ScriptedUpstream::start(|_| completion_that_took(10, 190, "Because.")).await;
     let program = Command::new(env!("CARGO_BIN_EXE_client-side"))
         .args(["One?", "Two?", "Three?"])
-        .env(
-            "OPENAI_BASE_URL",
-            format!("http://{}/v1", upstream.address()),
-        )
+        .env("OPENAI_BASE_URL", format!("{}/v1", upstream.url()))
         .env("OPENAI_API_KEY", "sk-of-the-program")
         .stdout(Stdio::piped())
         .output();

@@ -8,7 +8,7 @@ const CHAT: &str = "/v1/chat/completions";
 #[tokio::test]
 async fn a_model_server_behind_a_proxy() {
     let server = good_upstream().await;
-    let base_url = format!("http://{}/v1", server.address());
+    let base_url = format!("{}/v1", server.url());
     let args = ["127.0.0.1:0", &base_url, "llama"];
     let proxy = Example::start(env!("CARGO_BIN_EXE_hyper-proxy"), &args).await;
     let caller = Caller::at(proxy.address);

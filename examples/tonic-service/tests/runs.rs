@@ -9,7 +9,7 @@ use generated::{CompleteRequest, Completion, Message, chat_client::ChatClient};
 use http_body_util::{BodyExt, Full};
 use prost::Message as _;
 use tollgate_stack_tests::{
-    Example, TestUpstream, broken_stream, good_upstream, http_client, soon, stalled_stream,
+    Example, ScriptedUpstream, broken_stream, good_upstream, http_client, soon, stalled_stream,
 };
 use tonic::{Code, Request, transport::Channel};
 
@@ -18,9 +18,8 @@ use tonic::{Code, Request, transport::Channel};
 #[rustfmt::skip]
 mod generated;
 
-async fn start(upstream: &TestUpstream) -> (Example, ChatClient<Channel>) {
-    let azure = format!("http://{}", upstream.address());
-    let args = ["127.0.0.1:0", &azure, "azure-secret"];
+async fn start(upstream: &ScriptedUpstream) -> (Example, ChatClient<Channel>) {
+    let args = ["127.0.0.1:0", &upstream.url(), "azure-secret"];
     let example = Example::start(env!("CARGO_BIN_EXE_tonic-service"), &args).await;
     let address = format!("http://{}", example.address);
     let client = soon(ChatClient::connect(address)).await.unwrap();
@@ -71,7 +70,7 @@ async fn an_answer_as_it_comes() {
 
 #[tokio::test]
 async fn half_an_answer_is_a_status() {
-    let upstream = TestUpstream::start(|_| broken_stream(&["Hello"])).await;
+    let upstream = ScriptedUpstream::start(|_| broken_stream(&["Hello"])).await;
     let (_example, mut client) = start(&upstream).await;
     let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
         .await
@@ -87,7 +86,7 @@ async fn half_an_answer_is_a_status() {
 
 #[tokio::test]
 async fn a_caller_who_leaves_lets_the_upstream_go() {
-    let upstream = TestUpstream::start(|_| stalled_stream(&["Hello"])).await;
+    let upstream = ScriptedUpstream::start(|_| stalled_stream(&["Hello"])).await;
     let (_example, mut client) = start(&upstream).await;
     let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
         .await

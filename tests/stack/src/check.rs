@@ -2,11 +2,11 @@
 
 use http::StatusCode;
 
-use crate::{Answer, Caller, TestUpstream, ask, ask_streamed, completion, error, stream};
+use crate::{Answer, Caller, ScriptedUpstream, ask, ask_streamed, completion, error, stream};
 
 /// An upstream that answers like a good one, except to a question about errors.
-pub async fn good_upstream() -> TestUpstream {
-    TestUpstream::start(|request| match request.body() {
+pub async fn good_upstream() -> ScriptedUpstream {
+    ScriptedUpstream::start(|request| match request.body() {
         body if contains(body, "break") => error(StatusCode::UNAUTHORIZED, "401"),
         body if contains(body, r#""stream":true"#) => stream(&["Hello", " world"]),
         _ => completion("Hello world"),
@@ -20,7 +20,7 @@ pub async fn good_upstream() -> TestUpstream {
 /// # Panics
 ///
 /// If it is not.
-pub async fn check_gateway(caller: &Caller, upstream: &TestUpstream) {
+pub async fn check_gateway(caller: &Caller, upstream: &ScriptedUpstream) {
     let answer = caller.chat(&ask("Hi?")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
@@ -59,7 +59,7 @@ pub async fn check_gateway(caller: &Caller, upstream: &TestUpstream) {
     check_refusals(caller, upstream).await;
 }
 
-async fn check_refusals(caller: &Caller, upstream: &TestUpstream) {
+async fn check_refusals(caller: &Caller, upstream: &ScriptedUpstream) {
     let chat = "/openai/eu/v1/chat/completions";
     let calls = upstream.received().len();
     let stranger = caller.clone().with_key("sk-guess");

@@ -14,7 +14,7 @@ use tollgate::{
 };
 use tower::{BoxError, Service, ServiceBuilder};
 
-use crate::TestUpstream;
+use crate::ScriptedUpstream;
 
 /// The caller's key, that of workspace `acme`.
 pub const KEY: &str = "sk-acme-0123456789abcdef";
@@ -46,7 +46,7 @@ pub struct Layers {
 impl Layers {
     /// Layers that lead to this upstream.
     #[must_use]
-    pub fn to(upstream: &TestUpstream) -> Self {
+    pub fn to(upstream: &ScriptedUpstream) -> Self {
         Self::to_address(upstream.address())
     }
 

@@ -1,4 +1,4 @@
-//! What the tests of whole stacks share: an upstream that keeps to a script, layers that fit it, a
+//! What the tests of whole stacks share: layers that fit a scripted upstream and what it answers, a
 //! server to put them in, and a caller that sees what goes over the wire.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -9,7 +9,6 @@ mod example;
 mod layers;
 mod log;
 mod serve;
-mod upstream;
 
 pub use answers::{
     broken_stream, completion, completion_that_took, error, failed_stream, stalled_stream, stream,
@@ -20,7 +19,7 @@ pub use example::Example;
 pub use layers::{HttpClient, KEY, Layers, gateway, http_client};
 pub use log::Log;
 pub use serve::serve;
-pub use upstream::{TestUpstream, hang};
+pub use tollgate_testing::upstream::{Reply, ScriptedUpstream};
 
 use std::time::Duration;
 

@@ -10,10 +10,10 @@ use async_openai::{
 use futures_util::StreamExt;
 use serde_json::Value;
 use tollgate_stack_tests::{
-    KEY, Layers, TestUpstream, ask, ask_streamed, broken_stream, gateway, good_upstream, serve,
+    KEY, Layers, ScriptedUpstream, ask, ask_streamed, broken_stream, gateway, good_upstream, serve,
 };
 
-async fn client(upstream: &TestUpstream, key: &str) -> Client<OpenAIConfig> {
+async fn client(upstream: &ScriptedUpstream, key: &str) -> Client<OpenAIConfig> {
     let address = serve(gateway(&Layers::to(upstream))).await;
     let config = OpenAIConfig::new()
         .with_api_base(format!("http://{address}/openai/eu/v1"))
@@ -83,7 +83,7 @@ async fn usage_comes_to_whoever_asks() {
 
 #[tokio::test]
 async fn half_an_answer_is_an_error() {
-    let upstream = TestUpstream::start(|_| broken_stream(&["Hello"])).await;
+    let upstream = ScriptedUpstream::start(|_| broken_stream(&["Hello"])).await;
     let client = client(&upstream, KEY).await;
     let streamed = request(ask_streamed("Hi?"));
     let mut stream = client.chat().create_stream(streamed).await.unwrap();

@@ -4,18 +4,21 @@
 use http::StatusCode;
 use tollgate::{Region, Upstream, UpstreamLayer, Upstreams};
 use tollgate_stack_tests::{
-    Caller, Layers, TestUpstream, ask_streamed, completion, error, failed_stream, gateway,
+    Caller, Layers, ScriptedUpstream, ask_streamed, completion, error, failed_stream, gateway,
     good_upstream, serve,
 };
 
-fn upstream(name: &str, region: &Region, at: &TestUpstream) -> Upstream {
-    let url = format!("http://{}", at.address());
-    Upstream::azure(name, region.clone(), url, format!("key-of-{name}"))
+fn upstream(name: &str, region: &Region, at: &ScriptedUpstream) -> Upstream {
+    Upstream::azure(name, region.clone(), at.url(), format!("key-of-{name}"))
         .deployment("gpt-4o", format!("{name}-deployment"))
 }
 
 /// A gateway with two upstreams for `eu`, of which the second stands in, and one for `us`.
-async fn start(first: &TestUpstream, second: &TestUpstream, far: &TestUpstream) -> Caller {
+async fn start(
+    first: &ScriptedUpstream,
+    second: &ScriptedUpstream,
+    far: &ScriptedUpstream,
+) -> Caller {
     let [eu, us] = ["eu", "us"].map(|name| Region::new(name).unwrap());
     let upstreams = Upstreams::builder()
         .pool(
@@ -42,7 +45,7 @@ async fn the_next_attempt_is_the_same_call() {
         || error(StatusCode::NOT_FOUND, "DeploymentNotFound"),
         failed_stream,
     ] {
-        let first = TestUpstream::start(move |_| failure()).await;
+        let first = ScriptedUpstream::start(move |_| failure()).await;
         let second = good_upstream().await;
         let far = good_upstream().await;
         let caller = start(&first, &second, &far).await;
@@ -68,9 +71,9 @@ async fn the_next_attempt_is_the_same_call() {
 
 #[tokio::test]
 async fn a_region_that_fails_is_not_left() {
-    let first = TestUpstream::start(|_| error(StatusCode::BAD_GATEWAY, "502")).await;
-    let second = TestUpstream::start(|_| error(StatusCode::TOO_MANY_REQUESTS, "429")).await;
-    let far = TestUpstream::start(|_| completion("from far away")).await;
+    let first = ScriptedUpstream::start(|_| error(StatusCode::BAD_GATEWAY, "502")).await;
+    let second = ScriptedUpstream::start(|_| error(StatusCode::TOO_MANY_REQUESTS, "429")).await;
+    let far = ScriptedUpstream::start(|_| completion("from far away")).await;
     let caller = start(&first, &second, &far).await;
     for _ in 0..4 {
         let answer = caller.chat(&ask_streamed("Hi?")).await;

@@ -2,13 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use tollgate_stack_tests::{
-    Answer, Caller, KEY, Layers, TestUpstream, ask, ask_streamed, completion, gateway, hang, serve,
-    soon, stalled_stream,
+    Answer, Caller, KEY, Layers, Reply, ScriptedUpstream, ask, ask_streamed, completion, gateway,
+    serve, soon, stalled_stream,
 };
-use tollgate_testing::ScriptedBody;
 use tower::ServiceExt;
 
 const TEXTS: [&str; 4] = ["Once", " upon", " a", " time"];
@@ -17,8 +16,8 @@ const TEXTS: [&str; 4] = ["Once", " upon", " a", " time"];
 const OUTPUT_CAP: u64 = 5_000;
 
 /// Answers streams by `script`, and everything else at once.
-async fn upstream(script: fn() -> Response<ScriptedBody>) -> TestUpstream {
-    TestUpstream::start(move |request| {
+async fn upstream(script: fn() -> Reply) -> ScriptedUpstream {
+    ScriptedUpstream::start(move |request| {
         let stream = request
             .body()
             .windows(13)
@@ -47,7 +46,7 @@ async fn left(layers: &Layers) -> u64 {
 
 /// What is left if there was no other call.
 async fn left_at_first() -> u64 {
-    left(&Layers::to(&upstream(hang).await)).await
+    left(&Layers::to(&upstream(Reply::silence).await)).await
 }
 
 #[tokio::test]
@@ -81,7 +80,7 @@ async fn at_any_frame_of_a_stream() {
 
 #[tokio::test]
 async fn before_the_head() {
-    let upstream = upstream(hang).await;
+    let upstream = upstream(Reply::silence).await;
     let layers = Layers::to(&upstream);
     let call = tokio::spawn(gateway(&layers).oneshot(request(ask_streamed("Hi?"))));
     upstream.called(1).await;

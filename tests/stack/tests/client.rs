@@ -10,7 +10,7 @@ use http::{Request, header::CONTENT_TYPE};
 use http_body_util::Full;
 use tollgate::Workspace;
 use tollgate_stack_tests::{
-    Answer, Layers, TestUpstream, ask, ask_streamed, good_upstream, http_client,
+    Answer, Layers, ScriptedUpstream, ask, ask_streamed, good_upstream, http_client,
 };
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -22,8 +22,8 @@ fn as_team<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-fn to_upstream(upstream: &TestUpstream, body: String) -> Request<Full<Bytes>> {
-    Request::post(format!("http://{}/v1/chat/completions", upstream.address()))
+fn to_upstream(upstream: &ScriptedUpstream, body: String) -> Request<Full<Bytes>> {
+    Request::post(format!("{}/v1/chat/completions", upstream.url()))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::from(body))
         .unwrap()
@@ -84,7 +84,7 @@ async fn inside_async_openai() {
         }
     });
     let config = OpenAIConfig::new()
-        .with_api_base(format!("http://{}/v1", upstream.address()))
+        .with_api_base(format!("{}/v1", upstream.url()))
         .with_api_key("sk-of-the-upstream");
     let client = async_openai::Client::with_config(config).with_http_service(service);
 

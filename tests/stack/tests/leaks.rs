@@ -1,13 +1,11 @@
 //! Nothing of a key, an address or a deployment appears in an answer or in a log line.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use http::{HeaderValue, Response, StatusCode};
-use tokio::net::TcpListener;
+use serde_json::json;
 use tollgate_stack_tests::{
-    Answer, Caller, KEY, Layers, Log, TestUpstream, ask, ask_streamed, completion, gateway, serve,
-    stream,
+    Answer, Caller, KEY, Layers, Log, Reply, ScriptedUpstream, ask, ask_streamed, completion,
+    gateway, serve, stream,
 };
-use tollgate_testing::ScriptedBody;
 
 const WRONG_KEY: &str = "sk-wrong-fedcba9876543210";
 
@@ -23,19 +21,14 @@ const SECRETS: [&str; 7] = [
 ];
 
 /// An answer whose every part tells on its upstream.
-fn telltale(status: u16, code: &str) -> Response<ScriptedBody> {
+fn telltale(status: u16, code: &str) -> Reply {
     let message =
         "Key upstream-secret is wrong for http://127.0.0.1/openai/deployments/gpt-4o-deployment.";
-    let body = format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
-    Response::builder()
-        .status(StatusCode::from_u16(status).unwrap())
-        .header("content-type", "application/json")
-        .body(ScriptedBody::new().data(body).announce_length())
-        .unwrap()
+    Reply::json(json!({"error": {"code": code, "message": message}})).status(status)
 }
 
-fn with_telltale_headers(mut response: Response<ScriptedBody>) -> Response<ScriptedBody> {
-    for name in [
+fn with_telltale_headers(reply: Reply) -> Reply {
+    let names = [
         "apim-request-id",
         "location",
         "operation-location",
@@ -45,14 +38,14 @@ fn with_telltale_headers(mut response: Response<ScriptedBody>) -> Response<Scrip
         "www-authenticate",
         "x-ms-deployment-name",
         "x-unheard-of",
-    ] {
-        let value = HeaderValue::from_static("gpt-4o-deployment at 127.0.0.1 with upstream-secret");
-        response.headers_mut().insert(name, value);
-    }
-    response
+    ];
+    let value = "gpt-4o-deployment at 127.0.0.1 with upstream-secret";
+    names
+        .iter()
+        .fold(reply, |reply, name| reply.header(*name, value))
 }
 
-const ANSWERS: [fn() -> Response<ScriptedBody>; 12] = [
+const ANSWERS: [fn() -> Reply; 12] = [
     || completion("Hi!"),
     || stream(&["Hi!"]),
     || telltale(400, "content_filter"),
@@ -63,15 +56,11 @@ const ANSWERS: [fn() -> Response<ScriptedBody>; 12] = [
     || telltale(429, "429"),
     || telltale(500, "InternalServerError"),
     || telltale(503, "ServiceUnavailable"),
-    || telltale(200, "").map(|_| ScriptedBody::new().data("{").error()),
+    || Reply::json("{ }").close_after(1),
     || {
         let error =
-            r#"data: {"error":{"message":"upstream-secret at 127.0.0.1","type":"server_error"}}"#;
-        let body = ScriptedBody::new().data(format!("{error}\n\n"));
-        let mut response = Response::new(body);
-        let kind = HeaderValue::from_static("text/event-stream");
-        response.headers_mut().insert("content-type", kind);
-        response
+            json!({"error": {"message": "upstream-secret at 127.0.0.1", "type": "server_error"}});
+        Reply::sse([error])
     },
 ];
 
@@ -79,7 +68,7 @@ const ANSWERS: [fn() -> Response<ScriptedBody>; 12] = [
 async fn whatever_the_upstream_says() {
     let log = Log::start();
     for answer in ANSWERS {
-        let upstream = TestUpstream::start(move |_| with_telltale_headers(answer())).await;
+        let upstream = ScriptedUpstream::start(move |_| with_telltale_headers(answer())).await;
         let caller = Caller::at(serve(gateway(&Layers::to(&upstream))).await);
         for body in [ask("Hi?"), ask_streamed("Hi?")] {
             assert_discreet(&caller.chat(&body).await);
@@ -92,14 +81,12 @@ async fn whatever_the_upstream_says() {
 #[tokio::test]
 async fn whatever_is_wrong_with_the_connection() {
     let log = Log::start();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let caller = Caller::at(serve(gateway(&Layers::to_address(address))).await);
-    tokio::spawn(async move {
-        // One connection is closed as soon as it is there, and then nobody listens.
-        let _ = listener.accept().await;
-    });
-    for _ in 0..2 {
+    for upstream in [
+        ScriptedUpstream::start(|_| Reply::hang_up()).await,
+        ScriptedUpstream::start(|_| Reply::abort()).await,
+        ScriptedUpstream::refusing(),
+    ] {
+        let caller = Caller::at(serve(gateway(&Layers::to(&upstream))).await);
         let answer = caller.chat(&ask("Hi?")).await;
         answer.assert_refused(502, Some("upstream_unavailable"));
         assert_discreet(&answer);
@@ -110,7 +97,7 @@ async fn whatever_is_wrong_with_the_connection() {
 #[tokio::test]
 async fn whatever_the_caller_sends() {
     let log = Log::start();
-    let upstream = TestUpstream::start(|_| completion("Hi!")).await;
+    let upstream = ScriptedUpstream::start(|_| completion("Hi!")).await;
     let caller = Caller::at(serve(gateway(&Layers::to(&upstream))).await);
     let chat = "/openai/eu/v1/chat/completions";
     for key in [KEY, WRONG_KEY, ""] {

@@ -12,11 +12,12 @@ use http::{Request, Response, header::AUTHORIZATION};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tollgate::{Model, Region, Rejection, RejectionKind, Upstream, UpstreamLayer, Upstreams};
-use tollgate_stack_tests::{KEY, Layers, Log, TestUpstream, ask, hang};
+use tollgate_stack_tests::{KEY, Layers, Log, ScriptedUpstream, ask};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-async fn layers() -> Layers {
-    Layers::to(&TestUpstream::start(|_| hang()).await)
+fn layers() -> Layers {
+    // Nothing is sent anywhere.
+    Layers::to(&ScriptedUpstream::refusing())
 }
 
 fn request() -> Request<Full<Bytes>> {
@@ -65,7 +66,7 @@ where
 
 #[tokio::test]
 async fn the_recommended_order_works() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.region)
         .layer(layers.keys)
@@ -80,7 +81,7 @@ async fn the_recommended_order_works() {
 
 #[tokio::test]
 async fn models_outside_validate() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.keys)
         .layer(layers.models)
@@ -91,7 +92,7 @@ async fn models_outside_validate() {
 
 #[tokio::test]
 async fn budget_outside_keys() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.validate)
         .layer(layers.models)
@@ -103,7 +104,7 @@ async fn budget_outside_keys() {
 
 #[tokio::test]
 async fn budget_outside_models() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.keys)
         .layer(layers.validate)
@@ -115,7 +116,7 @@ async fn budget_outside_models() {
 
 #[tokio::test]
 async fn budget_outside_validate() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.keys)
         .map_request(|mut request: Request<Full<Bytes>>| {
@@ -130,7 +131,7 @@ async fn budget_outside_validate() {
 
 #[tokio::test]
 async fn upstream_outside_region() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.keys)
         .layer(layers.validate)
@@ -143,7 +144,7 @@ async fn upstream_outside_region() {
 
 #[tokio::test]
 async fn upstream_outside_models() {
-    let layers = layers().await;
+    let layers = layers();
     let stack = ServiceBuilder::new()
         .layer(layers.region)
         .layer(layers.validate)
@@ -160,7 +161,7 @@ async fn an_upstream_that_reads_the_model_from_the_body_outside_validate() {
         .deployment("gpt-4o", "gpt-4o");
     let upstreams = Upstreams::builder().pool(eu, [paris]).build().unwrap();
     let stack = ServiceBuilder::new()
-        .layer(layers().await.region)
+        .layer(layers().region)
         .map_request(|mut request: Request<Full<Bytes>>| {
             request.extensions_mut().insert(Model::new("gpt-4o"));
             request

@@ -21,7 +21,7 @@ use tollgate::{
     Model, Quota, Region, RegionLayer, Rejection, Workspace,
 };
 use tollgate_stack_tests::{
-    HttpClient, KEY, Layers, TestUpstream, completion, good_upstream, http_client, soon,
+    HttpClient, KEY, Layers, ScriptedUpstream, good_upstream, http_client, soon,
 };
 use tonic::{
     Code, Status,
@@ -168,7 +168,7 @@ impl Decoder for Text {
     }
 }
 
-fn serve(upstream: &TestUpstream) -> SocketAddr {
+fn serve(upstream: &ScriptedUpstream) -> SocketAddr {
     let layers = Layers::to(upstream);
     let stack = ServiceBuilder::new()
         .layer(layers.models)
@@ -306,7 +306,8 @@ async fn a_budget_around_a_server() {
         .layer(GateLayer::new(know_the_cost))
         .layer(two_requests());
     let stack = service_fn(|_: Request<Full<Bytes>>| async {
-        Ok::<_, Infallible>(completion("Hello world"))
+        let answer = r#"{"choices":[{"message":{"content":"Hello world"}}]}"#;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(answer)))
     });
     let address = listen(|incoming| {
         server
