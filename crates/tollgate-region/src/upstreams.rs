@@ -38,6 +38,7 @@ use crate::{
 ///
 /// let upstreams = Upstreams::builder().pool(eu, [paris]).pool(us, [texas]).build().unwrap();
 /// assert_eq!(upstreams.status().len(), 2);
+/// assert_eq!(upstreams.regions().count(), 2);
 /// ```
 #[derive(Clone)]
 pub struct Upstreams {
@@ -60,6 +61,11 @@ impl Upstreams {
             seed: RandomState::new().build_hasher().finish(),
             before: None,
         }
+    }
+
+    /// The regions that have a pool: those that a [`RegionLayer`](crate::RegionLayer) should know.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.regions.keys()
     }
 
     /// Every region and model, of these models, that no upstream serves: what a gateway warns of
