@@ -90,6 +90,9 @@
 //! * Tracing, CORS, decompression and time limits go outside all of it; compression too, and
 //!   never over event streams, which it would hold up.
 //!
+//! [`ServiceBuilderExt`] adds them to a `tower::ServiceBuilder` by name, and [`presets`] are two
+//! whole stacks: in front of a model of your own, and of upstreams.
+//!
 //! A wrong order is no silent pass: a layer that misses a fact answers 500, and the [`Rejection`]
 //! in the answer's extensions names the layer to add. With the feature `tracing` it is logged.
 //!
@@ -282,17 +285,41 @@
 //!
 //! * `auth`, `budget`, `models`, `region`, `sse`, `tokens`, `validate`: the layer, or crate, of
 //!   that name.
-//! * `full`: all of these, with `hyper-util` and `tracing`.
+//! * `full`: all of these, with `hyper-util`, `tower` and `tracing`.
 //! * `hyper-util`: knows the errors of hyper-util's client, so that failed attempts can be told
 //!   apart and tried again. Implies `region`.
 //! * `tokens-exact`: exact token counts. Implies `tokens`, and makes the binary 50 MB larger, so
 //!   it is not in `full`.
+//! * `tower`: [`ServiceBuilderExt`]. The one feature with a crate before 1.0 in its API: the layers
+//!   themselves know `tower-layer` and `tower-service` alone.
 //! * `tracing`: logs what refusals hide from the caller, such as the layer that is missing.
 //!
 //! A layer alone is built from fewer than 30 crates, with all that they stand on. None of them is
 //! another layer, a tokenizer, a TLS library or an HTTP client or server.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tower")]
+mod builder;
+#[cfg(all(
+    feature = "auth",
+    feature = "budget",
+    feature = "models",
+    feature = "validate"
+))]
+#[cfg_attr(
+    docsrs,
+    doc(cfg(all(
+        feature = "auth",
+        feature = "budget",
+        feature = "models",
+        feature = "validate"
+    )))
+)]
+pub mod presets;
+
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use builder::ServiceBuilderExt;
 pub use tollgate_core::*;
 
 #[cfg(feature = "auth")]
