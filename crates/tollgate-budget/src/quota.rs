@@ -1,5 +1,7 @@
 use std::num::NonZeroU64;
 
+use crate::Dimension;
+
 /// How much may be used in every stretch of a minute, and optionally of a second.
 ///
 /// Not only in whole minutes of the clock: a quota of 500 requests holds between any two moments
@@ -108,5 +110,13 @@ impl Limit {
     #[must_use]
     pub const fn is_none(&self) -> bool {
         self.requests.is_none() && self.tokens.is_none()
+    }
+
+    pub(crate) fn of(self, dimension: Dimension) -> Option<u64> {
+        let limit = match dimension {
+            Dimension::Requests => self.requests,
+            Dimension::Tokens => self.tokens,
+        };
+        limit.map(NonZeroU64::get)
     }
 }

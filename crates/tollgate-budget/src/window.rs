@@ -19,9 +19,9 @@
 //! [`add`](Window::add) stops there; every slot is at most the sum.
 #![warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use std::{collections::VecDeque, num::NonZeroU64};
+use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
-use crate::{Dimension, Units};
+use crate::{Dimension, Limit, Standing, Units};
 
 /// How a window divides time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,22 +61,6 @@ impl Moment {
         let end = slot.saturating_add(slots);
         end.saturating_mul(self.shape.slot.get())
             .saturating_sub(self.now)
-    }
-}
-
-/// What a window may hold: `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Caps {
-    pub(crate) requests: Option<u64>,
-    pub(crate) tokens: Option<u64>,
-}
-
-impl Caps {
-    pub(crate) fn of(self, dimension: Dimension) -> Option<u64> {
-        match dimension {
-            Dimension::Requests => self.requests,
-            Dimension::Tokens => self.tokens,
-        }
     }
 }
 
@@ -122,14 +106,16 @@ impl Window {
     /// A clock that stepped back by at most a window's length finds time standing still in the
     /// newest slot; one that stepped back further begins anew, which admits one limit more.
     pub(crate) fn advance(&mut self, moment: Moment) -> u64 {
-        let current = moment.slot;
-        let Some(newest) = self.newest else {
-            return current;
-        };
-        // What does not reach the newest slot was dropped when that was charged first.
-        if newest.at == current {
-            return current;
+        match self.newest {
+            // What does not reach the newest slot was dropped when that was charged first.
+            Some(newest) if newest.at != moment.slot => self.advance_from(newest, moment),
+            _ => moment.slot,
         }
+    }
+
+    #[cold]
+    fn advance_from(&mut self, newest: Slot, moment: Moment) -> u64 {
+        let current = moment.slot;
         if let Some(back) = newest.at.checked_sub(current) {
             if back <= u64::from(moment.shape.slots).saturating_add(1) {
                 return newest.at;
@@ -154,25 +140,43 @@ impl Window {
     /// Whether `cost` fits; the window must have been [advanced](Self::advance) to this moment.
     ///
     /// A dimension in which nothing is asked cannot be the reason to refuse.
-    pub(crate) fn check(&self, moment: Moment, cost: Units, caps: Caps) -> Result<(), Full> {
-        let full = |dimension| self.full(moment, dimension, cost, caps);
+    pub(crate) fn fits(&self, cost: Units, limit: Limit) -> bool {
+        let fits = |dimension| self.fits_in(dimension, cost, limit);
+        fits(Dimension::Requests) && fits(Dimension::Tokens)
+    }
+
+    /// Why `cost` does not [fit](Self::fits), and until when.
+    pub(crate) fn full(&self, moment: Moment, cost: Units, limit: Limit) -> Option<Full> {
+        let full = |dimension| self.full_in(moment, dimension, cost, limit);
         match (full(Dimension::Requests), full(Dimension::Tokens)) {
-            (None, None) => Ok(()),
-            (Some(one), Some(other)) if other.is_worse_than(&one) => Err(other),
-            (Some(full), _) | (None, Some(full)) => Err(full),
+            (Some(one), Some(other)) if other.is_worse_than(&one) => Some(other),
+            (one, other) => one.or(other),
         }
     }
 
-    fn full(&self, moment: Moment, dimension: Dimension, cost: Units, caps: Caps) -> Option<Full> {
+    fn fits_in(&self, dimension: Dimension, cost: Units, limit: Limit) -> bool {
         let (cost, used) = (cost.of(dimension), self.used.of(dimension));
-        let limit = caps.of(dimension)?;
-        let room = limit.checked_sub(cost);
-        if cost == 0 || room.is_some_and(|room| used <= room) {
+        let Some(limit) = limit.of(dimension) else {
+            return true;
+        };
+        cost == 0 || limit.checked_sub(cost).is_some_and(|room| used <= room)
+    }
+
+    fn full_in(
+        &self,
+        moment: Moment,
+        dimension: Dimension,
+        cost: Units,
+        limit: Limit,
+    ) -> Option<Full> {
+        if self.fits_in(dimension, cost, limit) {
             return None;
         }
+        let limit = limit.of(dimension)?;
+        let room = limit.checked_sub(cost.of(dimension));
         Some(Full {
             dimension,
-            used,
+            used: self.used.of(dimension),
             limit,
             retry: room.map(|room| self.until_at_most(moment, dimension, room)),
         })
@@ -241,6 +245,8 @@ impl Window {
         true
     }
 
+    // Part of every call, as are the few others that say so: the call would cost more.
+    #[inline(always)]
     fn add(&mut self, current: u64, units: Units) {
         let room = Units::new(u64::MAX, u64::MAX).saturating_sub(self.used);
         let units = units.zip(room, u64::min);
@@ -271,19 +277,28 @@ impl Window {
     }
 
     /// Oldest first.
-    fn slots(&self) -> impl DoubleEndedIterator<Item = &Slot> {
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.older.iter().chain(&self.newest)
     }
 
-    /// What counts against the limits.
-    pub(crate) fn used(&self) -> Units {
-        self.used
+    /// How this dimension stands, if it has a limit.
+    pub(crate) fn standing(
+        &self,
+        dimension: Dimension,
+        limit: Limit,
+        moment: Moment,
+    ) -> Option<Standing> {
+        let limit = limit.of(dimension)?;
+        let remaining = limit.saturating_sub(self.used.of(dimension));
+        let reset = Duration::from_nanos(self.until_unused(moment, dimension));
+        Some(Standing::new(limit, remaining, reset))
     }
 
     /// Nanoseconds until nothing of this dimension is used, if nothing else happens.
-    pub(crate) fn until_unused(&self, moment: Moment, dimension: Dimension) -> u64 {
+    fn until_unused(&self, moment: Moment, dimension: Dimension) -> u64 {
         let used = |slot: &&Slot| slot.units.of(dimension) > 0;
-        let last = self.slots().rev().find(used);
+        let newest = self.newest.as_ref().filter(used);
+        let last = newest.or_else(|| self.older.iter().rev().find(used));
         last.map_or(0, |slot| moment.until_past(slot.at))
     }
 }

@@ -3,10 +3,11 @@
 mod shard;
 
 use std::{
-    fmt,
+    array, fmt,
     future::{Ready, ready},
     hash::{BuildHasher, Hasher},
     num::NonZeroU64,
+    slice,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -15,10 +16,10 @@ use foldhash::quality::RandomState;
 
 use self::shard::{Name, Place, Shard};
 use crate::{
-    Charge, Clock, Decision, Denial, Dimension, MonotonicClock, Settled, Span, Standing, Standings,
-    Store, StoreError, Units, WindowSpec,
+    Charge, Clock, Decision, Denial, MonotonicClock, Settled, Span, Standings, Store, StoreError,
+    Units,
     sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering},
-    window::{Caps, Full, Moment, Shape},
+    window::{Full, Moment, Shape},
 };
 
 /// Budgets in the memory of one process: sharded, exact, and bounded.
@@ -38,7 +39,7 @@ struct Inner {
     minute: Shape,
     second: Shape,
     random: RandomState,
-    shards: Box<[Padded]>,
+    shards: [Padded; SHARDS],
     keys: AtomicUsize,
     overflowed: AtomicU64,
 }
@@ -111,7 +112,7 @@ impl MemoryStore {
             second: shape(Span::Second),
             settings,
             random: RandomState::default(),
-            shards: (0..SHARDS).map(|_| Padded::default()).collect(),
+            shards: array::from_fn(|_| Padded::default()),
             keys: AtomicUsize::new(0),
             overflowed: AtomicU64::new(0),
         }))
@@ -148,7 +149,6 @@ impl MemoryStore {
     }
 
     fn decide(&self, charge: &Charge<'_>) -> Decision<MemoryHeld> {
-        let windows = charge.windows;
         let workspace = self.hash_of(charge.workspace);
         let home = usize::try_from(workspace % SHARDS as u64).unwrap_or_default();
         let mut shard = self.shard(home);
@@ -164,42 +164,67 @@ impl MemoryStore {
             self.0.keys.fetch_sub(dropped, Ordering::Relaxed);
         }
 
-        let mut found = Few::of(windows.len(), Found::Absent(0));
+        let cost = charge.cost;
+        // What most calls come to: one window, which is known and has room.
+        if let [window] = charge.windows {
+            let name = Name::new(charge.workspace, window);
+            let hash = name.hash(workspace, &self.0.random);
+            let granted = shard.grant(&name, hash, moment(window.span), cost, window.limit);
+            if let Some((place, standings)) = granted {
+                let places = Few::One(place);
+                let held = MemoryHeld { home, places, cost };
+                return Decision::Granted { held, standings };
+            }
+        }
+        self.decide_on_all(charge, &mut shard, home, workspace, moment)
+    }
+
+    fn decide_on_all(
+        &self,
+        charge: &Charge<'_>,
+        shard: &mut Shard,
+        home: usize,
+        workspace: u64,
+        moment: impl Fn(Span) -> Moment,
+    ) -> Decision<MemoryHeld> {
+        let Charge { windows, cost, .. } = *charge;
         let mut worst: Option<(usize, Full)> = None;
-        for (at, (found, window)) in found.as_mut().iter_mut().zip(windows).enumerate() {
-            *found = self.find(&shard, &Name::new(charge.workspace, window), workspace);
-            let now = moment(window.span);
-            let checked = shard.check(found.index(), now, charge.cost, caps(window));
-            if let Err(full) = checked {
+        let found = Few::of(windows.len(), |at| {
+            let window = &windows[at];
+            let found = self.find(shard, &Name::new(charge.workspace, window), workspace);
+            let full = shard.full(found.index(), moment(window.span), cost, window.limit);
+            if let Some(full) = full {
                 if worst.is_none_or(|(_, other)| full.is_worse_than(&other)) {
                     worst = Some((at, full));
                 }
             }
-        }
-        let found = found.as_ref();
+            found
+        });
+        let found = found.as_slice();
+        let mut standings = Standings::default();
         if let Some((window, full)) = worst {
-            let indices = found.iter().map(|found| found.index());
-            let denial = Denial::new(window, full.dimension, full.used, full.limit)
-                .standings(standings(&shard, windows.iter().zip(indices), moment));
+            for (window, found) in windows.iter().zip(found) {
+                let moment = moment(window.span);
+                shard.note(&mut standings, found.index(), window.limit, moment);
+            }
+            let denial = Denial::new(window, full.dimension, full.used, full.limit);
+            let denial = denial.standings(standings);
             return Decision::Denied(match full.retry {
                 Some(wait) => denial.retry_after(Duration::from_nanos(wait), self.0.settings.slot),
                 None => denial,
             });
         }
 
-        let mut places = Few::of(windows.len(), Place::default());
-        for ((place, found), window) in places.as_mut().iter_mut().zip(found).zip(windows) {
+        let places = Few::of(windows.len(), |at| {
+            let window = &windows[at];
             let name = Name::new(charge.workspace, window);
-            let index = self.index_of(&mut shard, *found, &name);
-            *place = shard.charge(index, moment(window.span), charge.cost);
-        }
-        let indices = places.as_ref().iter().map(|place| Some(place.index));
-        let standings = standings(&shard, windows.iter().zip(indices), moment);
-        let held = MemoryHeld {
-            home,
-            places,
-            cost: charge.cost,
-        };
+            let index = self.index_of(shard, found[at], &name);
+            let moment = moment(window.span);
+            let place = shard.charge(index, moment, cost);
+            shard.note(&mut standings, Some(index), window.limit, moment);
+            place
+        });
+        let held = MemoryHeld { home, places, cost };
         Decision::Granted { held, standings }
     }
 
@@ -260,7 +285,7 @@ impl Store for MemoryStore {
     fn settle(&self, held: MemoryHeld, actual: Units) -> Settled {
         let mut settled = Settled::Done;
         let mut shard = self.shard(held.home);
-        for place in held.places.as_ref() {
+        for place in held.places.as_slice() {
             // The clock is read only for debt, which the usual call does not leave.
             let moment = |span| self.moment(span, self.now());
             if !shard.settle(*place, held.cost, actual.capped(), moment) {
@@ -296,30 +321,25 @@ pub struct MemoryHeld {
 /// One value for each window of a charge, in place as long as they are few.
 #[derive(Debug)]
 enum Few<T> {
-    InPlace([T; 2], usize),
-    Apart(Box<[T]>),
+    One(T),
+    Two([T; 2]),
+    Many(Box<[T]>),
 }
 
-impl<T: Copy> Few<T> {
-    fn of(len: usize, value: T) -> Self {
-        if len <= 2 {
-            Self::InPlace([value; 2], len)
-        } else {
-            Self::Apart(vec![value; len].into())
+impl<T> Few<T> {
+    fn of(len: usize, mut value: impl FnMut(usize) -> T) -> Self {
+        match len {
+            1 => Self::One(value(0)),
+            2 => Self::Two([value(0), value(1)]),
+            _ => Self::Many((0..len).map(value).collect()),
         }
     }
 
-    fn as_ref(&self) -> &[T] {
+    fn as_slice(&self) -> &[T] {
         match self {
-            Self::InPlace(values, len) => &values[..*len],
-            Self::Apart(values) => values,
-        }
-    }
-
-    fn as_mut(&mut self) -> &mut [T] {
-        match self {
-            Self::InPlace(values, len) => &mut values[..*len],
-            Self::Apart(values) => values,
+            Self::One(value) => slice::from_ref(value),
+            Self::Two(values) => values,
+            Self::Many(values) => values,
         }
     }
 }
@@ -338,36 +358,6 @@ impl Found {
             Self::Absent(_) => None,
             Self::Overflow(index) => index,
         }
-    }
-}
-
-fn standings<'w>(
-    shard: &Shard,
-    windows: impl Iterator<Item = (&'w WindowSpec<'w>, Option<u32>)>,
-    moment: impl Fn(Span) -> Moment,
-) -> Standings {
-    let mut standings = Standings::default();
-    for (window, index) in windows {
-        let moment = moment(window.span);
-        let held = index.map(|index| shard.window(index));
-        for dimension in Dimension::ALL {
-            let Some(limit) = caps(window).of(dimension) else {
-                continue;
-            };
-            let used = held.map_or(0, |held| held.used().of(dimension));
-            let remaining = limit.saturating_sub(used);
-            let reset = held.map_or(0, |held| held.until_unused(moment, dimension));
-            let reset = Duration::from_nanos(reset);
-            standings.note(dimension, Standing::new(limit, remaining, reset));
-        }
-    }
-    standings
-}
-
-fn caps(window: &WindowSpec<'_>) -> Caps {
-    Caps {
-        requests: window.limit.requests.map(NonZeroU64::get),
-        tokens: window.limit.tokens.map(NonZeroU64::get),
     }
 }
 

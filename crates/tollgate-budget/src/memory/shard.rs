@@ -8,8 +8,8 @@ use std::{
 use foldhash::quality::RandomState;
 
 use crate::{
-    Span, Units, WindowSpec,
-    window::{Caps, Full, Moment, Origin, Window},
+    Dimension, Limit, Span, Standings, Units, WindowSpec,
+    window::{Full, Moment, Origin, Window},
 };
 
 /// Windows by name. They stay where they are while a reservation is open, so a reservation needs
@@ -50,6 +50,7 @@ pub(super) struct Place {
 }
 
 impl Shard {
+    #[inline(always)] // Every call comes by, and calling it costs as much again.
     pub(super) fn find(&self, name: &Name<'_>, hash: u64) -> Option<u32> {
         let mut next = self.index.get(&hash).copied();
         while let Some(index) = next {
@@ -97,32 +98,48 @@ impl Shard {
         index
     }
 
-    /// Whether the cost fits into the window, or into an empty one if there is none.
-    pub(super) fn check(
+    /// Charges a window if it is known and has room, and says how it stands then.
+    pub(super) fn grant(
+        &mut self,
+        name: &Name<'_>,
+        hash: u64,
+        moment: Moment,
+        cost: Units,
+        limit: Limit,
+    ) -> Option<(Place, Standings)> {
+        let index = self.find(name, hash)?;
+        let entry = self.entry_mut(index);
+        entry.window.advance(moment);
+        if !entry.window.fits(cost, limit) {
+            return None;
+        }
+        let place = entry.charge(index, moment, cost);
+        let standing = |dimension| entry.window.standing(dimension, limit, moment);
+        let standings = Standings {
+            requests: standing(Dimension::Requests),
+            tokens: standing(Dimension::Tokens),
+        };
+        Some((place, standings))
+    }
+
+    /// Why the cost does not fit into the window, or into an empty one if there is none.
+    pub(super) fn full(
         &mut self,
         index: Option<u32>,
         moment: Moment,
         cost: Units,
-        caps: Caps,
-    ) -> Result<(), Full> {
+        limit: Limit,
+    ) -> Option<Full> {
         let Some(index) = index else {
-            return Window::default().check(moment, cost, caps);
+            return Window::default().full(moment, cost, limit);
         };
         let window = &mut self.entry_mut(index).window;
         window.advance(moment);
-        window.check(moment, cost, caps)
+        window.full(moment, cost, limit)
     }
 
     pub(super) fn charge(&mut self, index: u32, moment: Moment, cost: Units) -> Place {
-        let entry = self.entry_mut(index);
-        entry.open = entry.open.saturating_add(1);
-        let current = entry.window.advance(moment);
-        let Origin { slot, generation } = entry.window.charge(current, cost);
-        Place {
-            index,
-            generation,
-            slot,
-        }
+        self.entry_mut(index).charge(index, moment, cost)
     }
 
     pub(super) fn settle(
@@ -145,25 +162,38 @@ impl Shard {
         entry.window.settle(origin, cost, actual, current)
     }
 
-    pub(super) fn window(&self, index: u32) -> &Window {
-        &self.entry(index).window
+    /// Takes note of how a window stands, or an empty one if there is none.
+    pub(super) fn note(
+        &self,
+        standings: &mut Standings,
+        index: Option<u32>,
+        limit: Limit,
+        moment: Moment,
+    ) {
+        let empty = Window::default();
+        let window = index.map_or(&empty, |index| &self.entry(index).window);
+        for dimension in Dimension::ALL {
+            if let Some(standing) = window.standing(dimension, limit, moment) {
+                standings.note(dimension, standing);
+            }
+        }
     }
 
     /// Looks at the next two windows, and drops those that hold nothing and that no reservation
     /// will come back to. Says how many.
     pub(super) fn sweep(&mut self, moment: impl Fn(Span) -> Moment) -> usize {
         let mut dropped = 0;
-        for _ in 0..2.min(self.entries.len()) {
-            if self.hand >= self.entries.len() {
-                self.hand = 0;
-            }
+        for _ in 0..2 {
             let at = self.hand;
-            self.hand += 1;
-            let entry = &self.entries[at];
-            if entry.is_vacant || entry.open > 0 {
-                continue;
-            }
-            if entry.window.is_past(moment(entry.span)) {
+            let Some(entry) = self.entries.get(at) else {
+                break;
+            };
+            self.hand = if at + 1 < self.entries.len() {
+                at + 1
+            } else {
+                0
+            };
+            if entry.open == 0 && !entry.is_vacant && entry.window.is_past(moment(entry.span)) {
                 self.remove(u32::try_from(at).unwrap_or(u32::MAX));
                 dropped += 1;
             }
@@ -171,6 +201,7 @@ impl Shard {
         dropped
     }
 
+    #[cold]
     fn remove(&mut self, index: u32) {
         let Entry { hash, next, .. } = *self.entry(index);
         let mut before = self.index.get(&hash).copied();
@@ -207,6 +238,18 @@ impl Shard {
 }
 
 impl Entry {
+    /// Charges the window of this entry, which is at `index`.
+    fn charge(&mut self, index: u32, moment: Moment, cost: Units) -> Place {
+        self.open = self.open.saturating_add(1);
+        let current = self.window.advance(moment);
+        let Origin { slot, generation } = self.window.charge(current, cost);
+        Place {
+            index,
+            generation,
+            slot,
+        }
+    }
+
     fn is(&self, name: &Name<'_>) -> bool {
         let [workspace, scope, own] = name.parts.map(str::as_bytes);
         let text = self.text.as_bytes();
@@ -226,11 +269,15 @@ impl Entry {
 /// Whether two slices of one length are the same. Names are so short, and often empty, that a call
 /// of `memcmp` may take longer than all the rest.
 fn same(left: &[u8], right: &[u8]) -> bool {
-    let (mut left, mut right) = (left.chunks_exact(8), right.chunks_exact(8));
-    left.by_ref()
-        .zip(right.by_ref())
-        .all(|(left, right)| left == right)
-        && left.remainder().iter().eq(right.remainder())
+    // The last eight may overlap those before them, which have been compared already.
+    if let (Some(left_end), Some(right_end)) = (left.last_chunk::<8>(), right.last_chunk::<8>()) {
+        let (left, right) = (left.chunks_exact(8), right.chunks_exact(8));
+        return left_end == right_end && left.zip(right).all(|(left, right)| left == right);
+    }
+    if let (Some(left_end), Some(right_end)) = (left.last_chunk::<4>(), right.last_chunk::<4>()) {
+        return left_end == right_end && left.first_chunk::<4>() == right.first_chunk::<4>();
+    }
+    left.iter().eq(right)
 }
 
 /// What tells windows apart.
@@ -257,6 +304,7 @@ impl<'a> Name<'a> {
     }
 
     /// A hash of the name; `home` is that of the workspace.
+    #[inline(always)] // As with `Shard::find`.
     pub(super) fn hash(&self, home: u64, random: &RandomState) -> u64 {
         let mut hasher = random.build_hasher();
         hasher.write_u64(home);
