@@ -165,14 +165,17 @@ impl<S, C, R> Call<S, C, R> {
             return false;
         }
         self.tried.push(Arc::clone(&self.lease.target));
-        let Some(next) = self.pool.take(&self.tried) else {
+        let Some(next) = self.pool.take_next(&self.tried) else {
             return false;
         };
         let shared = &self.pool.shared;
         if check_region(&next, &shared.region, &self.pool).is_err() {
             return false;
         }
-        if !shared.retries.withdraw(shared.clock.now()) {
+        if !shared
+            .retries
+            .withdraw(shared.clock.now(), shared.tally.calls.load(Relaxed))
+        {
             shared.tally.retries_denied.fetch_add(1, Relaxed);
             return false;
         }

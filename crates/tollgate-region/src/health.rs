@@ -15,6 +15,8 @@ pub(crate) struct Health {
     /// single call finds out whether the pause was long enough.
     open_until: AtomicU64,
     failures: AtomicU32,
+    /// The calls that were sent in spite of the breaker and have not been answered yet.
+    last_resorts: AtomicU32,
     /// The share of attempts that failed of late, in units of 2^-16.
     failure_rate: AtomicU32,
     pub(crate) tally: Tally,
@@ -119,15 +121,39 @@ impl Health {
             return None;
         }
         self.outstanding.fetch_add(1, Relaxed);
-        Some(Admission { is_probe })
+        Some(if is_probe {
+            Admission::Probe
+        } else {
+            Admission::Usual
+        })
+    }
+
+    /// Whether a call that has nowhere else to go may be sent here, though the breaker is open.
+    pub(crate) fn is_last_resort(&self, now: u64) -> bool {
+        self.cool_until.load(Relaxed) <= now && self.last_resorts.load(Relaxed) < MAX_LAST_RESORTS
+    }
+
+    /// Admits a call as a [last resort](Self::is_last_resort).
+    pub(crate) fn enter_as_last_resort(&self, now: u64) -> Option<Admission> {
+        // The breaker may have closed in the meantime.
+        self.enter(now).or_else(|| {
+            let one_more = |calls| (calls < MAX_LAST_RESORTS).then_some(calls + 1);
+            let last_resorts = &self.last_resorts;
+            last_resorts.fetch_update(Relaxed, Relaxed, one_more).ok()?;
+            self.outstanding.fetch_add(1, Relaxed);
+            Some(Admission::LastResort)
+        })
     }
 
     /// Whether the caller, who has seen the breaker open until then, is the first to probe it.
     fn claim_probe(&self, seen: u64) -> bool {
-        let claim = self
-            .open_until
-            .compare_exchange(seen, PROBING, Relaxed, Relaxed);
-        claim.is_ok()
+        self.replace_open(seen, PROBING)
+    }
+
+    /// Whether the breaker was still as it was seen, and is now as it should be.
+    fn replace_open(&self, seen: u64, until: u64) -> bool {
+        let open = &self.open_until;
+        open.compare_exchange(seen, until, Relaxed, Relaxed).is_ok()
     }
 
     /// The call is over, its body included.
@@ -139,34 +165,46 @@ impl Health {
     pub(crate) fn succeed(&self, admission: Admission) {
         self.observe(false);
         self.failures.store(0, Relaxed);
-        if admission.is_probe {
+        if admission != Admission::Usual {
             self.open_until.store(0, Relaxed);
         }
+        self.decide(admission);
     }
 
     /// The upstream is at fault.
     pub(crate) fn fail(&self, admission: Admission, now: u64, breaker: &Breaker) {
         self.tally.failures.fetch_add(1, Relaxed);
         self.observe(true);
-        if admission.is_probe {
-            self.open_until.store(breaker.opens_until(now), Relaxed);
-        } else if self.failures.fetch_add(1, Relaxed).saturating_add(1) >= breaker.failures {
-            let until = breaker.opens_until(now);
-            // Calls that began before the breaker opened do not prolong the pause.
-            if self
-                .open_until
-                .compare_exchange(0, until, Relaxed, Relaxed)
-                .is_ok()
-            {
-                self.failures.store(0, Relaxed);
+        self.decide(admission);
+        let until = breaker.opens_until(now);
+        match admission {
+            // Unless another call has closed the breaker in the meantime.
+            Admission::Probe if self.replace_open(PROBING, until) => {}
+            // That the upstream fails is known.
+            Admission::LastResort => {}
+            Admission::Probe | Admission::Usual => {
+                let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+                // Calls that began before the breaker opened do not prolong the pause.
+                if failures >= breaker.failures && self.replace_open(0, until) {
+                    self.failures.store(0, Relaxed);
+                }
             }
         }
     }
 
     /// The call ended without saying anything about the upstream: the next may be the probe.
     pub(crate) fn abandon(&self, admission: Admission, now: u64) {
-        if admission.is_probe {
-            self.open_until.store(now, Relaxed);
+        if admission == Admission::Probe {
+            // Unless another call has found out in the meantime.
+            self.replace_open(PROBING, now);
+        }
+        self.decide(admission);
+    }
+
+    /// It is known what has become of a call.
+    fn decide(&self, admission: Admission) {
+        if admission == Admission::LastResort {
+            self.last_resorts.fetch_sub(1, Relaxed);
         }
     }
 
@@ -177,9 +215,14 @@ impl Health {
 }
 
 /// How a call was let in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Admission {
-    is_probe: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// The breaker is closed.
+    Usual,
+    /// It finds out whether a breaker's pause was long enough.
+    Probe,
+    /// The breaker is open or being probed, and there is nowhere else to go.
+    LastResort,
 }
 
 /// The state of a deployment's circuit breaker.
@@ -190,7 +233,7 @@ pub enum BreakerState {
     Closed,
     /// The pause is over; one call at a time finds out whether it was long enough.
     HalfOpen,
-    /// No call goes through.
+    /// No call goes through that has anywhere else to go.
     Open,
 }
 
@@ -243,6 +286,9 @@ const PROBING: u64 = u64::MAX;
 const CERTAIN: u32 = 1 << 16;
 /// A thirty-second.
 const LEAST_MERIT: u64 = 8;
+/// Enough to reach whoever is there but fails now and then; few enough that calls do not pile up
+/// before somebody who accepts them and falls silent.
+const MAX_LAST_RESORTS: u32 = 16;
 const AFTER_A_PROBE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -302,6 +348,37 @@ mod tests {
             fail(&health, 400);
         }
         assert!(health.enter(500).is_some());
+    }
+
+    #[test]
+    fn a_last_resort_closes_the_breaker_or_changes_nothing() {
+        let health = Health::default();
+        for _ in 0..3 {
+            fail(&health, 1);
+        }
+        let last = || health.enter_as_last_resort(50);
+        let mut calls: Vec<_> = std::iter::from_fn(last).collect();
+        assert_eq!(calls.len(), MAX_LAST_RESORTS as usize);
+        assert!(!health.is_last_resort(50));
+        health.fail(calls.pop().unwrap(), 60, &BREAKER);
+        health.abandon(calls.pop().unwrap(), 60);
+        assert_eq!(
+            health.blocked(60).unwrap().wait(),
+            Duration::from_millis(41)
+        );
+
+        let probe = health.enter_as_last_resort(101).unwrap();
+        assert_eq!(probe, Admission::Probe, "the pause is over");
+        health.succeed(last().unwrap());
+        assert_eq!(health.breaker(101), BreakerState::Closed);
+        health.fail(probe, 101, &BREAKER);
+        assert_eq!(health.breaker(101), BreakerState::Closed, "one failure");
+        for call in calls {
+            health.abandon(call, 101);
+        }
+        assert_eq!(health.last_resorts.load(Relaxed), 0);
+        health.cool(200);
+        assert!(!health.is_last_resort(199), "a wait is kept to");
     }
 
     #[test]

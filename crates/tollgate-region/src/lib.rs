@@ -105,19 +105,26 @@
 //! fails often without ever failing five times in a row gets fewer calls, down to a thirty-second
 //! of its weight.
 //!
+//! A breaker moves calls elsewhere, and where there is nowhere else it is of no use: if breakers
+//! alone keep a call from all deployments, its first attempt is made in spite of them, and the first
+//! that succeeds closes its breaker. No deployment has more than 16 such calls waiting for an answer,
+//! so that calls do not pile up before one that accepts them and falls silent; whoever comes later
+//! is told when to come back.
+//!
 //! A call moves on to the next deployment before anything is sent to the caller, if there was no
 //! connection, if it broke or the clock struck before the head of an answer, on 404, 408, 429 and
 //! 5xx, on a 200 that is neither JSON nor an event stream or is compressed, and on an
 //! [`UpstreamFault`](tollgate_core::UpstreamFault). Never after that, never to
 //! another region, and never on the caller's own mistakes. All attempts share one clock and three
-//! attempts, and all callers of a region a retry budget. The last attempt's failure is the answer.
+//! attempts, and all callers of a region a retry budget: a tenth of the calls, and ten for the
+//! beginning and quiet times. The last attempt's failure is the answer.
 //!
 //! [`Upstreams::status`] and [`Upstreams::region_status`] tell all of it, for metrics and admins.
 //!
 //! # Refusals
 //!
-//! 404 for an unknown path or region; 503 if no upstream serves the model here, or all are broken,
-//! and 429 if they are out of quota, with a `retry-after` each; 504 if the head did not come in
+//! 404 for an unknown path or region; 503 if no upstream serves the model here, or calls pile up
+//! before broken ones, and 429 if they are out of quota, with a `retry-after` each; 504 if the head did not come in
 //! time; 502 if the connection failed. An upstream's own errors are rewritten: what the caller did
 //! wrong keeps status, `param` and `code`; what the operator did wrong (401, 403, 404, an exhausted
 //! quota) becomes 502 and a fixed code; rate limits keep their wait. No body names a key, a URL, a

@@ -7,7 +7,7 @@ use tollgate_core::Region;
 
 use crate::{
     choice::{Random, choose},
-    health::{Admission, Blocked, Breaker, Clock},
+    health::{Admission, Blocked, Breaker, Clock, Health},
     retry_budget::RetryBudget,
     target::Target,
     wait::DAY,
@@ -58,17 +58,48 @@ impl Pool {
         self.targets().nth(1).is_some()
     }
 
-    /// Takes the best deployment that can be had and is not among those already tried.
-    pub(crate) fn take(&self, tried: &[Arc<Target>]) -> Option<Lease> {
+    /// Takes the best deployment for a call's first attempt. If breakers alone keep all of them
+    /// away, they are of no use: then the call is sent where it would go without them.
+    pub(crate) fn take_first(&self) -> Option<Lease> {
         let now = self.shared.clock.now();
-        let untried = |target: &Target| !tried.iter().any(|other| std::ptr::eq(&**other, target));
-        let usable = |target: &Target| target.health.is_available(now) && untried(target);
+        let usual = self.take(
+            |health| health.is_available(now),
+            |health| health.enter(now),
+        );
+        usual.or_else(|| {
+            self.take(
+                |health| health.is_last_resort(now),
+                |health| health.enter_as_last_resort(now),
+            )
+        })
+    }
+
+    /// Takes the best deployment that can be had and is not among those already tried.
+    pub(crate) fn take_next(&self, tried: &[Arc<Target>]) -> Option<Lease> {
+        let now = self.shared.clock.now();
+        let is_tried = |health| {
+            tried
+                .iter()
+                .any(|other| std::ptr::eq(&*other.health, health))
+        };
+        self.take(
+            |health| health.is_available(now) && !is_tried(health),
+            |health| health.enter(now),
+        )
+    }
+
+    fn take(
+        &self,
+        usable: impl Fn(&Health) -> bool,
+        enter: impl Fn(&Health) -> Option<Admission>,
+    ) -> Option<Lease> {
+        let usable = |target: &Target| usable(&target.health);
         self.tiers.iter().find_map(|tier| {
-            // Another call may take the single place that a half-open breaker offers; then the
-            // tier is looked at again.
+            // Another call may take the place that a breaker offers; then the tier is looked at
+            // again.
             (0..tier.len()).find_map(|_| {
                 let target = choose(tier, usable, &self.shared.random)?;
-                let admission = target.health.enter(now)?;
+                let admission = enter(&target.health)?;
                 Some(Lease {
                     target: Arc::clone(target),
                     shared: Arc::clone(&self.shared),
@@ -164,8 +195,8 @@ mod tests {
         let mut leases = Vec::with_capacity(1_000);
         let info = allocation_counter::measure(|| {
             for _ in 0..500 {
-                leases.push(pool.take(&[]).unwrap());
-                leases.push(pool.take(&tried).unwrap());
+                leases.push(pool.take_first().unwrap());
+                leases.push(pool.take_next(&tried).unwrap());
             }
             leases.clear();
         });

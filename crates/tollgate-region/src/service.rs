@@ -81,7 +81,7 @@ impl<S, C, M, R> ToUpstream<S, C, M, R> {
                 .with_should_retry(false)
                 .with_detail(detail));
         };
-        let lease = pool.take(&[]).ok_or_else(|| exhausted(pool))?;
+        let lease = pool.take_first().ok_or_else(|| exhausted(pool))?;
         check_region(&lease, region, pool)?;
         // Only the body can say to this upstream which model is meant, and what it says is only
         // known if it was read.
@@ -124,7 +124,6 @@ where
         let settings = &common.settings;
         let tally = &pool.shared.tally;
         tally.calls.fetch_add(1, Relaxed);
-        pool.shared.retries.deposit();
 
         let id = RequestId::of(&head.extensions);
         let outgoing = settings.forwarded.request(&head.headers, id);

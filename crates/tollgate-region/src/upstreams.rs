@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -161,6 +161,9 @@ impl UpstreamsBuilder {
 
     /// Opens a deployment's breaker after so many failures in a row, for `pause`. Then one call
     /// at a time finds out whether it is back. Default: 5 failures, 5 s. Zero counts as one.
+    ///
+    /// A breaker moves calls elsewhere. Where there is nowhere else, a call's first attempt is made
+    /// in spite of it, by at most 16 calls at a time; the first that is answered closes it.
     pub fn breaker(mut self, failures: u32, pause: Duration) -> Self {
         self.breaker = Breaker {
             failures: failures.max(1),
@@ -176,8 +179,10 @@ impl UpstreamsBuilder {
         self
     }
 
-    /// Bounds further attempts, over all callers of a region: to `percent` of the calls plus
-    /// `per_second`, of which at most `burst` can be saved up. Default: 10 %, 1, 100.
+    /// Bounds further attempts, over all callers of a region: to `percent` of the calls, or to
+    /// `per_second` where calls are fewer. What is not used is saved up: what calls have earned, up
+    /// to `burst`; of what comes by itself, which is there from the beginning, no more than ten.
+    /// Default: 10 %, 1, 100.
     pub const fn retries(mut self, percent: u32, per_second: u32, burst: u32) -> Self {
         self.retries = (percent, per_second, burst);
         self
@@ -249,14 +254,16 @@ impl UpstreamsBuilder {
             let (percent, per_second, burst) = self.retries;
             let same = before.and_then(|before| before.regions.get(&region));
             let tally = same.map(|same| Arc::clone(&same.shared.tally));
+            let tally = tally.unwrap_or_default();
+            let calls = tally.calls.load(Relaxed);
             let shared = Arc::new(RegionShared {
                 region: region.clone(),
                 clock,
                 breaker: self.breaker,
                 cooldown: self.cooldown,
-                retries: RetryBudget::new(percent, per_second, burst),
+                retries: RetryBudget::new(percent, per_second, burst, calls),
                 random: Random::new(self.seed),
-                tally: tally.unwrap_or_default(),
+                tally,
             });
             let pools = by_model.into_iter().map(|(model, targets)| {
                 let pool = Pool::new(targets, Arc::clone(&shared));

@@ -415,11 +415,17 @@ async fn a_caller_who_leaves_leaves_nothing_behind() {
 async fn a_probe_that_leaves_makes_room_for_the_next() {
     let builder = Upstreams::builder().breaker(1, Duration::from_secs(1));
     let upstreams = builder
-        .pool(region("eu"), [azure("sweden", "eu")])
+        .pool(
+            region("eu"),
+            [azure("sweden", "eu"), azure("paris", "eu").priority(1)],
+        )
         .build()
         .unwrap();
     let mut reactions = vec![ok(), Reaction::Hang, answer(500, "")];
-    let client = Client::new(move |_| reactions.pop().unwrap());
+    let client = Client::new(move |seen| match seen.host() {
+        "sweden.test" => reactions.pop().unwrap(),
+        _ => ok(),
+    });
     let mut service = layer(&upstreams).layer(client.clone());
     let answer = service
         .ready()
@@ -428,21 +434,21 @@ async fn a_probe_that_leaves_makes_room_for_the_next() {
         .call(call("eu"))
         .await
         .unwrap();
-    assert_eq!(answer.status(), 500);
+    assert_eq!(answer.status(), 200);
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let probe = service.ready().await.unwrap().call(call("eu"));
     let mut probe = Box::pin(probe);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(probe.as_mut().poll(&mut cx).is_pending());
-    let refused = service
+    let answer = service
         .ready()
         .await
         .unwrap()
         .call(call("eu"))
         .await
         .unwrap();
-    assert_eq!(refused.status(), 503);
+    assert_eq!(answer.status(), 200);
     drop(probe);
     let answer = service
         .ready()
@@ -452,7 +458,8 @@ async fn a_probe_that_leaves_makes_room_for_the_next() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 200);
-    assert_eq!(client.hosts().len(), 3);
+    let hosts = ["sweden", "paris", "sweden", "paris", "sweden"];
+    assert_eq!(client.hosts(), hosts.map(|host| format!("{host}.test")));
 }
 
 #[tokio::test]

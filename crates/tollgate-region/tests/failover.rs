@@ -343,44 +343,173 @@ async fn an_upstreams_wait_is_a_floor_for_its_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_lets_one_probe_through() {
-    let client = Client::new(|_| Reaction::After(SECOND, Box::new(answer(500, ""))));
-    let upstreams = eu([azure("first", "eu")]);
+    let client = Client::new(|seen| match seen.host() {
+        "first.test" => Reaction::After(SECOND, Box::new(answer(500, ""))),
+        _ => ok(),
+    });
+    let upstreams = eu([azure("first", "eu"), azure("second", "eu").priority(1)]);
     let service = layer(&upstreams).layer(client.clone());
     let breaker = || status_of(&upstreams, "first").breaker;
     let send = || {
         let service = service.clone();
-        async move { service.oneshot(call("eu")).await.unwrap() }
+        async move { assert_eq!(service.oneshot(call("eu")).await.unwrap().status(), 200) }
+    };
+    let calls_of_first = || {
+        let calls = client.forget();
+        calls
+            .iter()
+            .filter(|seen| seen.host() == "first.test")
+            .count()
     };
     for _ in 0..5 {
         assert_eq!(breaker(), BreakerState::Closed);
-        assert_eq!(send().await.status(), 500);
+        send().await;
     }
-    assert_eq!(client.forget().len(), 5);
+    assert_eq!(calls_of_first(), 5);
 
     for _ in 0..3 {
         assert_eq!(breaker(), BreakerState::Open);
-        let (head, _) = read(send().await).await;
-        assert_eq!(head.status(), 503);
-        assert!(head.headers().contains_key("retry-after"));
+        send().await;
         sleep(SECOND * 5 - Duration::from_millis(1)).await;
-        assert_eq!(send().await.status(), 503);
-        assert!(client.forget().is_empty());
+        send().await;
+        assert_eq!(calls_of_first(), 0);
 
         sleep(Duration::from_millis(1)).await;
         assert_eq!(breaker(), BreakerState::HalfOpen);
         let mut probe = pin!(send());
         assert!(futures_poll(probe.as_mut()).await.is_pending());
         for _ in 0..10 {
-            assert_eq!(send().await.status(), 503);
+            send().await;
         }
-        assert_eq!(probe.await.status(), 500);
-        assert_eq!(client.forget().len(), 1);
+        probe.await;
+        assert_eq!(calls_of_first(), 1);
     }
 
     sleep(SECOND * 5).await;
     let healthy = layer(&upstreams).layer(Client::new(|_| ok()));
     assert_eq!(healthy.oneshot(call("eu")).await.unwrap().status(), 200);
     assert_eq!(breaker(), BreakerState::Closed);
+}
+
+/// A service whose only upstream has a breaker that has just opened.
+async fn broken_and_alone() -> (Upstreams, Client) {
+    let upstreams = eu([azure("first", "eu")]);
+    let client = Client::new(|_| answer(500, ""));
+    for _ in 0..5 {
+        let service = layer(&upstreams).layer(client.clone());
+        assert_eq!(service.oneshot(call("eu")).await.unwrap().status(), 500);
+    }
+    let breaker = status_of(&upstreams, "first").breaker;
+    assert_eq!(breaker, BreakerState::Open);
+    (upstreams, client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_keeps_nobody_from_the_only_upstream() {
+    let (upstreams, client) = broken_and_alone().await;
+    client.forget();
+    // Failures change nothing: neither for callers, nor for the pause.
+    for _ in 0..40 {
+        let service = layer(&upstreams).layer(client.clone());
+        assert_eq!(service.oneshot(call("eu")).await.unwrap().status(), 500);
+    }
+    assert_eq!(client.forget().len(), 40);
+    assert_eq!(status_of(&upstreams, "first").blocked_for, Some(SECOND * 5));
+    // It is back before anybody expects it.
+    let healthy = layer(&upstreams).layer(Client::new(|_| ok()));
+    assert_eq!(healthy.oneshot(call("eu")).await.unwrap().status(), 200);
+    let breaker = status_of(&upstreams, "first").breaker;
+    assert_eq!(breaker, BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_probe_keeps_nobody_from_the_only_upstream() {
+    let (upstreams, _) = broken_and_alone().await;
+    sleep(SECOND * 5).await;
+    let breaker = || status_of(&upstreams, "first").breaker;
+    let slow = layer(&upstreams).layer(Client::new(|_| Reaction::Hang));
+    let mut probe = Box::pin(slow.oneshot(call("eu")));
+    assert!(futures_poll(probe.as_mut()).await.is_pending());
+    assert_eq!(breaker(), BreakerState::HalfOpen);
+    let healthy = layer(&upstreams).layer(Client::new(|_| ok()));
+    assert_eq!(healthy.oneshot(call("eu")).await.unwrap().status(), 200);
+    assert_eq!(breaker(), BreakerState::Closed);
+    // Whoever leaves now knows nothing that is newer.
+    drop(probe);
+    assert_eq!(breaker(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_do_not_pile_up_before_a_broken_upstream() {
+    let (upstreams, _) = broken_and_alone().await;
+    let client = Client::new(|_| Reaction::Hang);
+    let service = layer(&upstreams).layer(client.clone());
+    let mut calls: Vec<_> = (0..20)
+        .map(|_| Box::pin(service.clone().oneshot(call("eu"))))
+        .collect();
+    let mut refused = 0;
+    for call in &mut calls {
+        if let Poll::Ready(answer) = futures_poll(call.as_mut()).await {
+            let (head, _) = read(answer.unwrap()).await;
+            assert_eq!(head.status(), 503);
+            assert_eq!(head.headers()["retry-after"], "5");
+            refused += 1;
+        }
+    }
+    assert_eq!((client.forget().len(), refused), (16, 4));
+    // Their places are free again when they are left, or the clock strikes.
+    drop(calls.split_off(8));
+    let mut next = Box::pin(service.clone().oneshot(call("eu")));
+    assert!(futures_poll(next.as_mut()).await.is_pending());
+    drop(calls);
+    drop(next);
+    let healthy = layer(&upstreams).layer(Client::new(|_| ok()));
+    assert_eq!(healthy.oneshot(call("eu")).await.unwrap().status(), 200);
+    assert_eq!(status_of(&upstreams, "first").outstanding, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_not_made_in_spite_of_breakers() {
+    let upstreams = eu([azure("first", "eu"), azure("second", "eu").priority(1)]);
+    let client = Client::new(|_| answer(500, ""));
+    let service = layer(&upstreams).layer(client.clone());
+    for _ in 0..5 {
+        let answer = service.clone().oneshot(call("eu")).await.unwrap();
+        assert_eq!(answer.status(), 500);
+    }
+    assert_eq!(client.forget().len(), 10);
+    for name in ["first", "second"] {
+        let breaker = status_of(&upstreams, name).breaker;
+        assert_eq!(breaker, BreakerState::Open);
+    }
+    for _ in 0..5 {
+        let answer = service.clone().oneshot(call("eu")).await.unwrap();
+        assert_eq!(answer.status(), 500);
+    }
+    assert_eq!(client.hosts(), ["first.test"; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_flaps_gets_little_more_than_the_calls() {
+    for (calls, every) in [(100, 100), (2_000, 10), (6_000, 10)] {
+        let start = Instant::now();
+        let client = Client::new(move |_| match start.elapsed().as_secs() % 2 {
+            0 => answer(503, ""),
+            _ => ok(),
+        });
+        let upstreams = eu(["a", "b", "c"].map(|name| azure(name, "eu")));
+        let service = layer(&upstreams).layer(client.clone());
+        for _ in 0..calls {
+            let answer = service.clone().oneshot(call("eu")).await.unwrap();
+            drop(answer);
+            sleep(Duration::from_millis(every)).await;
+        }
+        let attempts = client.hosts().len();
+        assert!(
+            attempts <= calls + calls / 10 + 10,
+            "{attempts} for {calls}"
+        );
+    }
 }
 
 async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Poll<F::Output> {

@@ -141,7 +141,7 @@ const DEPLOYMENTS: [Metric<DeploymentStatus>; 7] = [
     ),
     gauge(
         "tollgate_upstream_breaker_open",
-        "1 if the circuit breaker lets no call through",
+        "1 if the circuit breaker moves calls elsewhere",
         |of| u64::from(of.breaker == BreakerState::Open),
     ),
     gauge(
