@@ -8,9 +8,21 @@ pub struct Event<'a> {
     pub(crate) data: &'a [u8],
     pub(crate) name: &'a [u8],
     pub(crate) last_event_id: &'a [u8],
-    pub(crate) chunk: &'a Bytes,
-    /// Where the data begins in the piece, and where the whole event stands there.
-    pub(crate) source: Option<(usize, Option<Range<usize>>)>,
+    pub(crate) piece: &'a Bytes,
+    pub(crate) source: Source,
+}
+
+/// Where an event stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// In the piece: its data begins at `start`, and `wire` is the whole of it, if that is all of
+    /// `data: …` LF LF and nothing else.
+    Piece {
+        start: usize,
+        wire: Option<Range<usize>>,
+    },
+    /// In a copy, which is `data: …` if it is canonical.
+    Copy { canonical: bool },
 }
 
 impl<'a> Event<'a> {
@@ -37,16 +49,9 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         match &self.source {
-            Some((start, _)) => self.chunk.slice(*start..start + self.data.len()),
-            None => Bytes::copy_from_slice(self.data),
+            Source::Piece { start, .. } => self.piece.slice(*start..start + self.data.len()),
+            Source::Copy { .. } => Bytes::copy_from_slice(self.data),
         }
-    }
-
-    /// The piece and where the event stands in it, if all of it is there as `data: …` LF LF and
-    /// nothing else.
-    pub(crate) fn wire(&self) -> Option<(&'a Bytes, Range<usize>)> {
-        let (_, wire) = self.source.as_ref()?;
-        Some((self.chunk, wire.clone()?))
     }
 }
 
@@ -69,3 +74,9 @@ impl fmt::Display for EventTooLarge {
 }
 
 impl std::error::Error for EventTooLarge {}
+
+/// How an event begins that has no other form than ours.
+pub(crate) const PREFIX: &[u8] = b"data: ";
+
+/// How it ends.
+pub(crate) const SUFFIX: &[u8] = b"\n\n";

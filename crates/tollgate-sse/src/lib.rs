@@ -134,6 +134,7 @@ mod json_answer;
 mod layer;
 mod outlet;
 mod output;
+mod parser;
 mod pattern;
 mod reframe;
 mod rules;

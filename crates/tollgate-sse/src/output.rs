@@ -2,52 +2,86 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
+
+use crate::event::{PREFIX, SUFFIX};
 
 /// Collects output. A run of events that came side by side in one piece, and is all there is,
 /// leaves as a slice of that piece; anything else is copied into one buffer.
+///
+/// While a piece is being read it stays with its reader, and is lent to each call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
-    chunk: Bytes,
-    run: Range<usize>,
+    /// What was written before the run.
     copied: BytesMut,
+    /// A part of the piece.
+    run: Range<usize>,
+    /// The piece, once it has been read and if it is all there is.
+    piece: Bytes,
 }
 
 impl Output {
-    /// The next calls of [`keep`](Self::keep) will speak of another piece.
+    /// The calls that follow will speak of another piece.
     pub(crate) fn begin(&mut self) {
-        self.flush();
+        if !self.run.is_empty() {
+            let piece = std::mem::take(&mut self.piece);
+            self.flush(&piece);
+        }
+    }
+
+    /// The piece has been read.
+    pub(crate) fn end(&mut self, piece: Bytes) {
+        if self.copied.is_empty() && !self.run.is_empty() {
+            self.piece = piece;
+        } else {
+            self.flush(&piece);
+        }
     }
 
     /// Sends this part of the piece.
-    pub(crate) fn keep(&mut self, chunk: &Bytes, wire: Range<usize>) {
+    pub(crate) fn keep(&mut self, wire: Range<usize>, piece: &[u8]) {
         if self.run.end == wire.start && !self.run.is_empty() {
             self.run.end = wire.end;
         } else {
-            self.flush();
-            self.chunk = chunk.clone();
+            self.flush(piece);
             self.run = wire;
         }
     }
 
-    /// Sends a copy of these bytes.
-    pub(crate) fn put(&mut self, bytes: &[u8]) {
-        self.flush();
+    /// Sends these bytes.
+    pub(crate) fn put(&mut self, bytes: &[u8], piece: &[u8]) {
+        self.flush(piece);
         self.copied.extend_from_slice(bytes);
     }
 
-    /// Sends a copy of this data as an event. Its line ends can only stand between tokens.
-    pub(crate) fn frame(&mut self, data: &[u8]) {
-        self.put(b"data: ");
-        let start = self.copied.len();
-        self.copied.extend_from_slice(data);
-        self.copied.extend_from_slice(b"\n\n");
-        let mut rest = &mut self.copied[start..start + data.len()];
-        while let Some(at) = memchr2(b'\n', b'\r', rest) {
-            rest[at] = b' ';
-            rest = &mut rest[at..];
+    /// Sends an event that stands in this buffer as `data: …`, and leaves the buffer without it.
+    pub(crate) fn take_over(&mut self, event: &mut BytesMut, piece: &[u8]) {
+        self.flush(piece);
+        if self.copied.is_empty() {
+            std::mem::swap(&mut self.copied, event);
+        } else {
+            self.copied.extend_from_slice(event);
         }
+        self.copied.extend_from_slice(SUFFIX);
+    }
+
+    /// Begins an event whose data is written next, and says where that is.
+    pub(crate) fn open(&mut self, piece: &[u8]) -> Draft<'_> {
+        self.flush(piece);
+        let event = self.copied.len();
+        self.copied.extend_from_slice(PREFIX);
+        Draft {
+            buffer: &mut self.copied,
+            event,
+        }
+    }
+
+    /// Sends a copy of this data as an event.
+    pub(crate) fn frame(&mut self, data: &[u8], piece: &[u8]) {
+        let mut draft = self.open(piece);
+        draft.put(data);
+        draft.send_on_one_line();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -58,21 +92,57 @@ impl Output {
     pub(crate) fn take(&mut self) -> Bytes {
         if self.copied.is_empty() {
             let run = std::mem::take(&mut self.run);
-            return std::mem::take(&mut self.chunk).slice(run);
+            let mut piece = std::mem::take(&mut self.piece);
+            piece.truncate(run.end);
+            piece.advance(run.start);
+            return piece;
         }
-        self.flush();
         if self.copied.capacity() > MAX_KEPT_BYTES {
             return std::mem::take(&mut self.copied).freeze();
         }
         self.copied.split().freeze()
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, piece: &[u8]) {
         if !self.run.is_empty() {
             let run = std::mem::take(&mut self.run);
-            let chunk = std::mem::take(&mut self.chunk);
-            self.copied.extend_from_slice(&chunk[run]);
+            self.copied.extend_from_slice(&piece[run]);
         }
+    }
+}
+
+/// An event that is being written.
+pub(crate) struct Draft<'a> {
+    buffer: &'a mut BytesMut,
+    event: usize,
+}
+
+impl Draft<'_> {
+    pub(crate) fn put(&mut self, data: &[u8]) {
+        self.buffer.extend_from_slice(data);
+    }
+
+    /// The data so far.
+    pub(crate) fn data(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.event + PREFIX.len()..]
+    }
+
+    pub(crate) fn send(self) {
+        self.buffer.extend_from_slice(SUFFIX);
+    }
+
+    /// Line ends in the data become spaces: in JSON they can only stand between tokens.
+    pub(crate) fn send_on_one_line(mut self) {
+        let mut rest = self.data();
+        while let Some(at) = memchr2(b'\n', b'\r', rest) {
+            rest[at] = b' ';
+            rest = &mut rest[at..];
+        }
+        self.send();
+    }
+
+    pub(crate) fn discard(self) {
+        self.buffer.truncate(self.event);
     }
 }
 

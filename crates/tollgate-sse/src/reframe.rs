@@ -5,9 +5,10 @@ use tollgate_core::{UpstreamFault, Usage};
 
 use crate::{
     NoTap, Tap, fault,
-    framer::Framer,
+    framer::DEFAULT_MAX_EVENT_BYTES,
     identity::Identity,
-    outlet::Outlet,
+    outlet::{Outlet, Sent},
+    parser::Parser,
     rules::{Passed, Rules},
 };
 
@@ -27,7 +28,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Reframer<T = NoTap> {
-    framer: Framer,
+    parser: Parser,
     rules: Rules,
     outlet: Outlet<T>,
 }
@@ -47,7 +48,7 @@ impl Reframer {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            framer: Framer::new(),
+            parser: Parser::new(DEFAULT_MAX_EVENT_BYTES),
             rules: Rules::new(Identity::new("chatcmpl-0", "unknown", 1)),
             outlet: Outlet::new(NoTap::default()),
         }
@@ -78,7 +79,7 @@ impl<T> Reframer<T> {
     /// Limits an event to this many bytes. Default: 1 MiB.
     #[must_use]
     pub fn max_event_bytes(mut self, bytes: usize) -> Self {
-        self.framer = self.framer.max_event_bytes(bytes);
+        self.parser.set_max_event_bytes(bytes);
         self
     }
 
@@ -94,7 +95,7 @@ impl<T> Reframer<T> {
     #[must_use]
     pub fn tap<T2>(self, tap: T2) -> Reframer<T2> {
         Reframer {
-            framer: self.framer,
+            parser: self.parser,
             rules: self.rules,
             outlet: Outlet::new(tap),
         }
@@ -138,20 +139,32 @@ impl<T> Reframer<T> {
 
 impl<T: Tap> Reframer<T> {
     /// Takes in the next piece of the stream.
-    pub fn push(&mut self, chunk: impl Into<Bytes>) {
-        if self.rules.end.is_some() {
-            return;
+    pub fn push(&mut self, piece: impl Into<Bytes>) {
+        let piece = piece.into();
+        if self.rules.end.is_none() && self.parser.begin(&piece) {
+            self.read(piece);
         }
-        self.outlet.output.begin();
-        self.framer.push(chunk);
-        while self.rules.end.is_none() {
-            self.rules.known_events(&mut self.framer, &mut self.outlet);
-            match self.framer.next_event() {
-                Ok(Some(event)) => self.rules.event(&event, &mut self.outlet),
-                Ok(None) => break,
-                Err(_) => self.rules.fail(fault::invalid_event(), &mut self.outlet),
+    }
+
+    fn read(&mut self, piece: Bytes) {
+        let Self {
+            parser,
+            rules,
+            outlet,
+        } = self;
+        outlet.output.begin();
+        while rules.end.is_none() {
+            rules.known_events(parser, &piece, outlet);
+            let sent = match parser.advance(&piece) {
+                Ok(true) => rules.event(&parser.event(&piece), outlet),
+                Ok(false) => break,
+                Err(_) => rules.fail(fault::invalid_event(), outlet, &piece),
+            };
+            if sent == Sent::TakeOver {
+                outlet.output.take_over(parser.copied_event(), &piece);
             }
         }
+        outlet.output.end(piece);
     }
 
     /// The stream has ended, or was broken off.
@@ -159,8 +172,14 @@ impl<T: Tap> Reframer<T> {
         if self.rules.end.is_some() {
             return;
         }
-        if let Some(event) = self.framer.finish() {
-            self.rules.leftover(&event, &mut self.outlet);
+        self.outlet.output.begin();
+        let none = Bytes::new();
+        if self.parser.finish(&none) {
+            let event = self.parser.event(&none);
+            if self.rules.leftover(&event, &mut self.outlet) == Sent::TakeOver {
+                let event = self.parser.copied_event();
+                self.outlet.output.take_over(event, &none);
+            }
         }
         self.rules.finish(&mut self.outlet);
     }
@@ -168,7 +187,8 @@ impl<T: Tap> Reframer<T> {
     /// Ends the stream with this failure, for reasons that only the caller knows.
     pub fn fail(&mut self, fault: UpstreamFault) {
         if self.rules.end.is_none() {
-            self.rules.fail(fault, &mut self.outlet);
+            self.outlet.output.begin();
+            let _done = self.rules.fail(fault, &mut self.outlet, &[]);
         }
     }
 }

@@ -3,12 +3,14 @@
 use tollgate_core::{UpstreamFault, Usage};
 
 use crate::{
-    Event, Framer, StreamEnd, Tap,
+    Event, StreamEnd, Tap,
     chunk::{self, Findings, Reading, Shape},
+    event::{PREFIX, SUFFIX},
     fault,
     identity::Identity,
     json::Scanner,
-    outlet::{Outgoing, Outlet},
+    outlet::{Form, Outgoing, Outlet, Sent},
+    parser::Parser,
     pattern::{Move, Patterns},
     usage,
 };
@@ -61,21 +63,23 @@ impl Rules {
         }
     }
 
-    pub(crate) fn event<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) {
-        let data = event.data().trim_ascii();
+    pub(crate) fn event<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) -> Sent {
+        let piece = event.piece;
+        let data = event.data.trim_ascii();
         if data.is_empty() {
-            return;
+            return Sent::Done;
         }
         if data == DONE {
-            return self.complete(outlet);
+            return self.complete(outlet, piece);
         }
-        let wire = event.wire().filter(|_| data.len() == event.data().len());
+        let form = Form::of(event, data);
         if let Some(fit) = self.patterns.fit(data, &mut self.moves) {
             if fit.length == data.len() {
                 self.passed.count(fit.text_bytes);
                 let outgoing = Outgoing {
                     data,
-                    wire,
+                    form,
+                    piece,
                     edits: fit.edits,
                     moves: &self.moves,
                 };
@@ -83,15 +87,15 @@ impl Rules {
             }
         }
         let Ok(json) = std::str::from_utf8(data) else {
-            return self.fail(fault::invalid_event(), outlet);
+            return self.fail(fault::invalid_event(), outlet, piece);
         };
         let read = chunk::read(json, self.reading, &mut self.identity, &mut self.findings);
         let Ok(chunk) = read else {
-            return self.fail(fault::invalid_event(), outlet);
+            return self.fail(fault::invalid_event(), outlet, piece);
         };
         if let Some(error) = chunk.error {
             let fault = fault::reported(json.get(error).unwrap_or_default());
-            return self.fail(fault, outlet);
+            return self.fail(fault, outlet, piece);
         }
         let text_bytes = chunk.output_bytes(json, &self.findings);
         // A piece holds a token at least.
@@ -103,7 +107,7 @@ impl Rules {
         }
         let shows_usage = chunk.usage.is_some() && self.reading.show_usage;
         if !chunk.has_choices || (chunk.choices == 0 && !shows_usage) {
-            return;
+            return Sent::Done;
         }
         self.begun |= chunk.begun;
         self.finished |= chunk.finished;
@@ -111,45 +115,54 @@ impl Rules {
         self.patterns.learn(data, &chunk, &self.findings);
         let outgoing = Outgoing {
             data,
-            wire,
+            form,
+            piece,
             edits: self.findings.edits.as_slice(),
             moves: &[],
         };
-        outlet.send(outgoing, &self.identity);
+        outlet.send(outgoing, &self.identity)
     }
 
-    /// Passes on the events that stand side by side in the framer's piece and are known by their
-    /// patterns: what they are tells where they end, so that nothing has to look for it.
-    pub(crate) fn known_events<T: Tap>(&mut self, framer: &mut Framer, outlet: &mut Outlet<T>) {
-        framer.clear_handed_out();
-        while let Some((chunk, from)) = framer.canonical_start() {
-            let rest = &chunk[from + PREFIX.len()..];
+    /// Passes on the events that stand side by side in the piece and are known by their patterns:
+    /// what they are tells where they end, so that nothing has to look for it.
+    pub(crate) fn known_events<T: Tap>(
+        &mut self,
+        parser: &mut Parser,
+        piece: &[u8],
+        outlet: &mut Outlet<T>,
+    ) {
+        parser.clear_handed_out();
+        while let Some(from) = parser.canonical_start(piece) {
+            let rest = &piece[from + PREFIX.len()..];
             let Some(fit) = self.patterns.fit(rest, &mut self.moves) else {
                 return;
             };
-            if !rest[fit.length..].starts_with(SUFFIX) || !framer.fits(PREFIX.len() + fit.length) {
+            if !rest[fit.length..].starts_with(SUFFIX) || !parser.fits(PREFIX.len() + fit.length) {
                 return;
             }
             let end = from + PREFIX.len() + fit.length + SUFFIX.len();
             self.passed.count(fit.text_bytes);
             let outgoing = Outgoing {
                 data: &rest[..fit.length],
-                wire: Some((chunk, from..end)),
+                form: Form::InPiece(from..end),
+                piece,
                 edits: fit.edits,
                 moves: &self.moves,
             };
-            outlet.send(outgoing, &self.identity);
-            framer.pass_to(end);
+            // An event in the piece is in no buffer.
+            let _done = outlet.send(outgoing, &self.identity);
+            parser.pass_to(end);
         }
     }
 
     /// The last event, which was not completed (rule R13). A fragment is not an error of its own:
     /// what matters is whether the answer is whole.
-    pub(crate) fn leftover<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) {
-        let data = event.data().trim_ascii();
+    pub(crate) fn leftover<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) -> Sent {
+        let data = event.data.trim_ascii();
         if data == DONE || is_object(data) {
-            self.event(event, outlet);
+            return self.event(event, outlet);
         }
+        Sent::Done
     }
 
     /// The input has ended (rule R12).
@@ -157,24 +170,38 @@ impl Rules {
         if self.end.is_some() {
             return;
         }
-        if self.begun != 0 && self.begun & !self.finished == 0 {
-            self.complete(outlet);
+        let _done = if self.begun != 0 && self.begun & !self.finished == 0 {
+            self.complete(outlet, &[])
         } else {
-            self.fail(fault::truncated(), outlet);
-        }
+            self.fail(fault::truncated(), outlet, &[])
+        };
     }
 
-    pub(crate) fn fail<T: Tap>(&mut self, fault: UpstreamFault, outlet: &mut Outlet<T>) {
+    pub(crate) fn fail<T: Tap>(
+        &mut self,
+        fault: UpstreamFault,
+        outlet: &mut Outlet<T>,
+        piece: &[u8],
+    ) -> Sent {
         let last = fault::event(&fault);
-        let end = StreamEnd::Failed(fault);
-        outlet.end(&last, &end);
-        self.end = Some(end);
+        self.end_with(&last, StreamEnd::Failed(fault), outlet, piece)
     }
 
-    fn complete<T: Tap>(&mut self, outlet: &mut Outlet<T>) {
+    fn complete<T: Tap>(&mut self, outlet: &mut Outlet<T>, piece: &[u8]) -> Sent {
         self.passed.events += 1;
-        outlet.end(b"data: [DONE]\n\n", &StreamEnd::Complete);
-        self.end = Some(StreamEnd::Complete);
+        self.end_with(b"data: [DONE]\n\n", StreamEnd::Complete, outlet, piece)
+    }
+
+    fn end_with<T: Tap>(
+        &mut self,
+        last: &[u8],
+        end: StreamEnd,
+        outlet: &mut Outlet<T>,
+        piece: &[u8],
+    ) -> Sent {
+        outlet.end(last, &end, piece);
+        self.end = Some(end);
+        Sent::Done
     }
 }
 
@@ -195,5 +222,3 @@ fn is_object(data: &[u8]) -> bool {
 }
 
 const DONE: &[u8] = b"[DONE]";
-const PREFIX: &[u8] = b"data: ";
-const SUFFIX: &[u8] = b"\n\n";
