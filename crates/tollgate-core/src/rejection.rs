@@ -234,6 +234,8 @@ pub enum RejectionKind {
     BudgetImpossible,
     /// The budget's store cannot decide: 503.
     BudgetUnavailable,
+    /// The headers are too many or too long: 431.
+    HeadersTooLarge,
     /// The request breaks a rule of the API: 400.
     InvalidRequest,
     /// The resource does not know this method: 405.
@@ -248,6 +250,8 @@ pub enum RejectionKind {
     Unauthenticated,
     /// The body is not in a media type that is served: 415 `unsupported_media_type`.
     UnsupportedMediaType,
+    /// The request's target is too long: 414.
+    UriTooLong,
     /// The upstream gave an answer that cannot be passed on: 502 `upstream_unavailable`.
     UpstreamFailed,
     /// An [`UpstreamFault`], with the status that it names.
@@ -296,6 +300,12 @@ impl RejectionKind {
                 None,
                 "The rate limiter is unavailable. Please try again later.",
             ),
+            Self::HeadersTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                INVALID,
+                None,
+                "The request has too many headers, or they are too long.",
+            ),
             Self::InvalidRequest => (
                 StatusCode::BAD_REQUEST,
                 INVALID,
@@ -328,6 +338,12 @@ impl RejectionKind {
                 Some("unsupported_media_type"),
                 "The content type is not supported: send application/json.",
             ),
+            Self::UriTooLong => (
+                StatusCode::URI_TOO_LONG,
+                INVALID,
+                None,
+                "The request's URL is too long.",
+            ),
             Self::UpstreamFailed => (
                 StatusCode::BAD_GATEWAY,
                 SERVER,
@@ -354,9 +370,11 @@ impl RejectionKind {
         match self {
             Self::BodyTimeout | Self::UpstreamTimeout => GrpcCode::DeadlineExceeded,
             Self::BodyTooLarge | Self::BudgetExceeded => GrpcCode::ResourceExhausted,
-            Self::BudgetImpossible | Self::InvalidRequest | Self::UnsupportedMediaType => {
-                GrpcCode::InvalidArgument
-            }
+            Self::BudgetImpossible
+            | Self::HeadersTooLarge
+            | Self::InvalidRequest
+            | Self::UnsupportedMediaType
+            | Self::UriTooLong => GrpcCode::InvalidArgument,
             Self::BudgetUnavailable | Self::UpstreamFailed | Self::UpstreamUnavailable => {
                 GrpcCode::Unavailable
             }

@@ -323,7 +323,7 @@ async fn nothing_but_the_key_says_who_calls() {
         "x-workspace: other\r\nx-tollgate-workspace: other\r\n",
         "x-request-id: mine\r\nx-ms-client-request-id: mine\r\n",
         "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.1\r\nvia: 1.1 x\r\n",
-        "x_api_key: sk-other\r\nx-api-key: sk-other\r\n",
+        "api-key: sk-other\r\nx-api-key: sk-other\r\n",
         "connection: close, x-request-id, content-type\r\n",
     ] {
         let headers = authorised(&format!("{headers}content-length: {}\r\n", body.len()));

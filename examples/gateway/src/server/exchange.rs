@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use tollgate::{DefaultRender, Dialect, Rejection, RejectionKind, RequestId, ResponseBody, Stamps};
 use tower::{BoxError, Service, ServiceExt};
 
-use super::connection::OpenCall;
+use super::{connection::OpenCall, head};
 use crate::{
     metrics::{CallsInFlight, Ending, InFlight, Metrics},
     routes::is_health,
@@ -58,7 +58,9 @@ impl Calls {
         // A gateway that is busy is no gateway to be restarted.
         let is_health = is_health(&request);
         let in_flight = self.in_flight.enter();
-        let mut response = if in_flight.is_some() || is_health {
+        let mut response = if let Err(rejection) = head::check(&request) {
+            refuse(rejection)
+        } else if in_flight.is_some() || is_health {
             let answer = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
             let mut cut = self.cut.clone();
             let answer = tokio::select! {

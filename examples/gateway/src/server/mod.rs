@@ -3,6 +3,7 @@
 mod again;
 mod connection;
 mod exchange;
+mod head;
 
 use std::{fmt, io, pin::pin, sync::Arc, time::Duration};
 
@@ -120,8 +121,10 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // `CallerIo` has the clocks of heads.
         .header_read_timeout(None)
+        // Wider than ours, so that what is too much is refused in OpenAI's words.
+        .max_headers(READABLE_HEADERS)
         // A head must fit into the buffer.
-        .max_buf_size(MAX_HEAD_BYTES);
+        .max_buf_size(READABLE_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -132,7 +135,7 @@ fn protocol(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(1 << 20)
         .max_send_buf_size(256 << 10)
         .max_pending_accept_reset_streams(20)
-        .max_header_list_size(16 << 10);
+        .max_header_list_size(READABLE_HEADER_LIST);
     builder
 }
 
@@ -179,4 +182,6 @@ impl<S> Conversation<S> {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const MAX_HEAD_BYTES: usize = 16 << 10;
+const READABLE_HEAD_BYTES: usize = 32 << 10;
+const READABLE_HEADER_LIST: u32 = 32 << 10;
+const READABLE_HEADERS: usize = 128;
