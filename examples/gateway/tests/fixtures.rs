@@ -17,9 +17,10 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use support::{
     Answer, Caller, raw, raw_head, start_config,
-    upstream::{Reply, Upstream},
+    upstream::{Sent, completion, short_stream, stream},
 };
 use tokio::net::TcpStream;
+use tollgate_stack_tests::{Reply, ScriptedUpstream};
 
 const REQUESTS: &str = include_str!("../../../tests/fixtures/requests.jsonl");
 const STREAMS: &str = include_str!("../../../tests/fixtures/streams.jsonl");
@@ -32,7 +33,7 @@ fn cases(text: &str) -> impl Iterator<Item = Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap())
 }
 
-async fn gateway(top: &str, budget: &str, eu: &Upstream, us: &Upstream) -> Gateway {
+async fn gateway(top: &str, budget: &str, eu: &ScriptedUpstream, us: &ScriptedUpstream) -> Gateway {
     let upstream = |region: &str, url: &str| {
         format!(
             r#"
@@ -67,8 +68,8 @@ api_keys = ["good-key"]
 aliases = {aliases}
 {}{}
 "#,
-        upstream("eu", &eu.url),
-        upstream("us", &us.url),
+        upstream("eu", &eu.url()),
+        upstream("us", &us.url()),
     );
     start_config(&text).await
 }
@@ -176,10 +177,10 @@ async fn spend(gateway: &Gateway, model: &str, state: &Value) {
     }
 }
 
-async fn obliging_upstream() -> Upstream {
+async fn obliging_upstream() -> ScriptedUpstream {
     // `use 5` is answered with a usage of 5 tokens.
-    Upstream::start(|seen| {
-        let text = String::from_utf8_lossy(&seen.body);
+    ScriptedUpstream::start(|seen| {
+        let text = String::from_utf8_lossy(seen.body());
         let used = text
             .split("\"use ")
             .nth(1)
@@ -187,19 +188,12 @@ async fn obliging_upstream() -> Upstream {
         let used = used
             .and_then(|number| number.parse().ok())
             .unwrap_or(10_u64);
-        let wants_stream = serde_json::from_slice::<Value>(&seen.body)
+        let wants_stream = serde_json::from_slice::<Value>(seen.body())
             .is_ok_and(|request| request["stream"] == true);
         if wants_stream {
-            let chunk = support::upstream::chunk("Hello", Some("stop"));
-            Reply::new(
-                200,
-                support::upstream::EVENTS,
-                vec![Some(Bytes::from(format!(
-                    "data: {chunk}\n\ndata: [DONE]\n\n"
-                )))],
-            )
+            short_stream()
         } else {
-            Reply::completion(used - 2, 2)
+            completion(used - 2, 2)
         }
     })
     .await
@@ -240,14 +234,13 @@ async fn all_requests(top: &str, expectation: impl Fn(&Value) -> &Value) {
         } else {
             None
         };
-        eu.seen();
-        us.seen();
+        drop((eu.take_received(), us.take_received()));
         let answer = send(own.as_ref().unwrap_or(&common), &case).await;
         let expect = expectation(&case);
         if let Some(wrong) = wrong(&case, expect, &answer) {
             failures.push(format!("{}: {wrong}, expected {expect}", case["name"]));
         }
-        let reached = eu.seen().len() + us.seen().len();
+        let reached = eu.received().len() + us.received().len();
         if reached != usize::from(answer.status == 200) {
             failures.push(format!(
                 "{}: {reached} requests reached an upstream",
@@ -284,18 +277,16 @@ async fn errors_of_upstreams() {
             case["upstream"].clone(),
             &case["expect_client"],
         );
-        let eu = Upstream::start(move |_| {
+        let eu = ScriptedUpstream::start(move |_| {
             let body = match &scripted["body"] {
                 Value::String(text) => text.clone(),
                 json => json.to_string(),
             };
-            let status = scripted["status"].as_u64().unwrap().try_into().unwrap();
-            let mut reply = Reply::new(status, "", vec![Some(body.into())]);
+            let status = u16::try_from(scripted["status"].as_u64().unwrap()).unwrap();
             let headers = scripted["headers"].as_object().unwrap().iter();
-            reply.headers = headers
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
-                .collect();
-            reply
+            headers.fold(Reply::new(status).data(body), |reply, (name, value)| {
+                reply.header(name, value.as_str().unwrap())
+            })
         })
         .await;
         let us = obliging_upstream().await;
@@ -305,7 +296,7 @@ async fn errors_of_upstreams() {
             let mut request = support::ask("Hello");
             request["stream"] = json!(stream);
             let answer = caller(&gateway).chat("eu", &request).await;
-            if eu.seen().is_empty() {
+            if eu.take_received().is_empty() {
                 assert!(stream, "{name}");
                 // The first answer has told the gateway to leave the upstream alone.
                 assert!(
@@ -341,21 +332,16 @@ async fn errors_of_upstreams() {
                 assert_eq!(answer.header(header), value.as_str(), "{name}: {header}");
             }
         }
-        assert!(us.seen().is_empty(), "{name}");
+        assert!(us.received().is_empty(), "{name}");
     }
 }
 
 /// An upstream, and the pieces of the stream that it answers next.
-async fn streaming_upstream() -> (Upstream, Arc<Mutex<Vec<Bytes>>>) {
+async fn streaming_upstream() -> (ScriptedUpstream, Arc<Mutex<Vec<Bytes>>>) {
     let script = Arc::new(Mutex::new(Vec::new()));
     let upstream = {
         let script = Arc::clone(&script);
-        Upstream::start(move |_| {
-            let pieces: Vec<Bytes> = script.lock().unwrap().clone();
-            let pieces = pieces.into_iter().map(Some).collect();
-            Reply::new(200, support::upstream::EVENTS, pieces)
-        })
-        .await
+        ScriptedUpstream::start(move |_| stream(script.lock().unwrap().clone())).await
     };
     (upstream, script)
 }
@@ -397,7 +383,7 @@ async fn streams_however_they_are_cut() {
             let request = request_of(&case);
             let answer = caller(&gateway).chat("eu", &request).await;
             assert_stream(&case, &answer);
-            let sent = eu.seen().pop().unwrap().json();
+            let sent = eu.take_received().pop().unwrap().json();
             assert_eq!(sent["stream_options"], json!({"include_usage": true}));
         }
     }

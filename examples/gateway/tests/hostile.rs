@@ -10,38 +10,20 @@ use gateway::Gateway;
 use http::Method;
 use serde_json::Value;
 use support::{
-    Caller, KEY, PATIENCE, ask, raw, raw_head, start, start_config,
-    upstream::{Reply, Upstream},
+    Caller, KEY, PATIENCE, ask, config_to, raw, raw_head, start, start_config, upstream::completion,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
+use tollgate_stack_tests::ScriptedUpstream;
 
 const CHAT: &str = "/openai/eu/v1/chat/completions";
 
-async fn gateway(upstream: &Upstream) -> Gateway {
-    start_config(&format!(
-        r#"
-listen = "127.0.0.1:0"
-token_counts = "estimate"
-[[workspaces]]
-name = "acme"
-api_keys = ["{KEY}"]
-[models.gpt-4o]
-[[regions.eu.upstreams]]
-name = "sweden"
-url = "{}"
-api_key = "upstream-key"
-deployments = {{ gpt-4o = "of-4o" }}
-[limits]
-body_ms = 400
-discard_ms = 200
-"#,
-        upstream.url
-    ))
-    .await
+async fn gateway(upstream: &ScriptedUpstream) -> Gateway {
+    let limits = "[limits]\nbody_ms = 400\ndiscard_ms = 200";
+    start_config(&config_to(upstream, limits)).await
 }
 
 /// Sends bytes, and all that comes back until the connection is closed or silent.
@@ -61,7 +43,7 @@ fn authorised(more: &str) -> String {
 
 #[tokio::test]
 async fn nobody_smuggles_a_request() {
-    let upstream = Upstream::start(|_| Reply::completion(8, 1)).await;
+    let upstream = ScriptedUpstream::in_turn([completion(8, 1)]).await;
     let gateway = gateway(&upstream).await;
     let body = ask("Hello").to_string();
     let length = body.len();
@@ -173,15 +155,18 @@ async fn nobody_smuggles_a_request() {
             allowed.contains(&answers.as_slice()),
             "{what}: {answers:?}\n{seen}"
         );
-        for request in upstream.seen() {
-            assert_eq!(request.body, body, "{what}");
+        for request in upstream.take_received() {
+            assert_eq!(request.body(), &body, "{what}");
             assert_eq!(
-                request.headers["content-length"],
+                request.headers()["content-length"],
                 length.to_string(),
                 "{what}"
             );
-            assert!(!request.headers.contains_key("transfer-encoding"), "{what}");
-            assert!(!request.headers.contains_key("upgrade"), "{what}");
+            assert!(
+                !request.headers().contains_key("transfer-encoding"),
+                "{what}"
+            );
+            assert!(!request.headers().contains_key("upgrade"), "{what}");
         }
     }
     assert_eq!(
@@ -221,7 +206,7 @@ async fn heads_have_an_end() {
 
 #[tokio::test]
 async fn a_body_that_comes_slowly_is_not_waited_for() {
-    let upstream = Upstream::start(|_| Reply::completion(8, 1)).await;
+    let upstream = ScriptedUpstream::in_turn([completion(8, 1)]).await;
     let gateway = gateway(&upstream).await;
     let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
     let head = raw_head(
@@ -251,7 +236,7 @@ async fn a_body_that_comes_slowly_is_not_waited_for() {
         "{:?}",
         started.elapsed()
     );
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.received().is_empty());
     // Nothing was charged.
     let answer = Caller::new(&gateway).chat("eu", &ask("Hello")).await;
     assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("499"));
@@ -316,7 +301,7 @@ async fn wrong_keys_are_all_alike() {
 
 #[tokio::test]
 async fn nothing_but_the_key_says_who_calls() {
-    let upstream = Upstream::start(|_| Reply::completion(8, 1)).await;
+    let upstream = ScriptedUpstream::in_turn([completion(8, 1)]).await;
     let gateway = gateway(&upstream).await;
     let body = ask("Hello").to_string();
     for headers in [
@@ -332,16 +317,16 @@ async fn nothing_but_the_key_says_who_calls() {
         let answer = raw(&mut stream, request.as_bytes()).await;
         assert_eq!(answer.status, 200, "{headers}: {answer:?}");
         assert!(answer.header("x-request-id").unwrap().starts_with("req_"));
-        let [seen] = &upstream.seen()[..] else {
+        let [seen] = &upstream.take_received()[..] else {
             panic!("not one request")
         };
-        for (name, value) in &seen.headers {
+        for (name, value) in seen.headers() {
             let text = format!("{name}: {value:?}");
             for trace in ["other", "mine", "192.0.2.1", "sk-"] {
                 assert!(!text.contains(trace), "{text}");
             }
         }
-        assert_eq!(seen.headers["content-type"], "application/json");
+        assert_eq!(seen.headers()["content-type"], "application/json");
     }
     // The address in a request line does not count either.
     let headers = authorised(&format!("content-length: {}\r\n", body.len()));
@@ -353,12 +338,9 @@ async fn nothing_but_the_key_says_who_calls() {
         let request = raw_head(&Method::POST, target, &headers) + &body;
         let answer = raw(&mut stream, request.as_bytes()).await;
         assert!([200, 400].contains(&answer.status.as_u16()), "{answer:?}");
-        for seen in upstream.seen() {
-            assert!(
-                upstream
-                    .url
-                    .ends_with(seen.headers["host"].to_str().unwrap())
-            );
+        for seen in upstream.take_received() {
+            let own = upstream.address().to_string();
+            assert_eq!(seen.headers()["host"], own.as_str());
         }
     }
     // A tunnel leads nowhere.
@@ -369,7 +351,7 @@ async fn nothing_but_the_key_says_who_calls() {
     .await;
     let status = seen.split(' ').nth(1).unwrap_or("none");
     assert!(["400", "404", "405", "none"].contains(&status), "{seen}");
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{fs, sync::atomic::Ordering};
+use std::fs;
 
 use bytes::Bytes;
 use http::Request;
@@ -14,11 +14,12 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use support::{
-    Caller, PATIENCE, allow_files, ask_streamed, config_to,
+    AMPLE, Caller, PATIENCE, allow_files, ask_streamed, config_to,
     process::{File, Running},
-    upstream::{Upstream, await_no_connections, await_stall},
+    upstream::{await_stall, endless},
 };
 use tokio::time::timeout;
+use tollgate_stack_tests::ScriptedUpstream;
 
 const CLIENTS: usize = 200;
 
@@ -30,13 +31,13 @@ const MOST: usize = 512;
 async fn who_does_not_read_holds_no_memory() {
     // Each client is a connection to the gateway, and has one to the upstream.
     allow_files(8 * CLIENTS as u64);
-    let (upstream, sent) = Upstream::endless().await;
-    let config = config_to(&upstream);
+    let upstream = ScriptedUpstream::in_turn([endless()]).await;
+    let config = config_to(&upstream, AMPLE);
     let file = File::new("memory.toml", &config);
     for over_http2 in [false, true] {
         let running = Running::start(&["--config", file.path()]);
         let before = memory(&running);
-        sent.store(0, Ordering::Relaxed);
+        let sent_before = upstream.sent();
         let mut answers = Vec::new();
         while answers.len() < CLIENTS {
             // A connection has room for so many streams.
@@ -46,11 +47,11 @@ async fn who_does_not_read_holds_no_memory() {
                 answers.push(answer.unwrap().unwrap());
             }
         }
-        await_stall(&sent, CLIENTS).await;
+        await_stall(&upstream, sent_before, CLIENTS as u64).await;
         let each = (memory(&running) - before) / CLIENTS;
         assert!(each < MOST, "{each} kB for each client");
         drop(answers);
-        await_no_connections(&upstream).await;
+        upstream.disconnected().await;
     }
 }
 

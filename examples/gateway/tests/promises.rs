@@ -3,10 +3,7 @@
 
 mod support;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use gateway::Gateway;
@@ -14,23 +11,21 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::{
     Answer, Caller, start_config,
-    upstream::{Piece, Reply, Upstream, chunk},
+    upstream::{Sent, completion},
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep, timeout};
+use tollgate_stack_tests::{Latch, Reply, ScriptedUpstream, chunk};
 
 const PROMPT: &str = "Write a short poem about cats.";
 /// Of the prompt, as OpenAI's own tokenizer counts it.
 const PROMPT_TOKENS: u64 = 14;
 
 /// Two workspaces, one of them with two keys, and models without limits of their own.
-async fn gateway(budget: &str, upstream: &Upstream) -> Gateway {
+async fn gateway(budget: &str, upstream: &ScriptedUpstream) -> Gateway {
     start_config(&config(budget, upstream)).await
 }
 
-fn config(budget: &str, upstream: &Upstream) -> String {
+fn config(budget: &str, upstream: &ScriptedUpstream) -> String {
     format!(
         r#"
 listen = "127.0.0.1:0"
@@ -52,12 +47,12 @@ url = "{}"
 api_key = "upstream-key"
 deployments = {{ gpt-4o = "of-4o", gpt-4o-mini = "of-mini" }}
 "#,
-        upstream.url
+        upstream.url()
     )
 }
 
-async fn prompt_upstream() -> Upstream {
-    Upstream::start(|_| Reply::completion(PROMPT_TOKENS, 10)).await
+async fn prompt_upstream() -> ScriptedUpstream {
+    ScriptedUpstream::in_turn([completion(PROMPT_TOKENS, 10)]).await
 }
 
 /// A message that is a prompt of 100 tokens.
@@ -109,7 +104,7 @@ async fn of_simultaneous_calls_exactly_the_limit_is_admitted() {
     let gateway = gateway(budget, &upstream).await;
     let caller = Caller::new(&gateway);
     assert_eq!(statuses(&caller, 600, &request(1)).await, [500, 100]);
-    assert_eq!(upstream.seen().len(), 500);
+    assert_eq!(upstream.received().len(), 500);
     // Operators see it too, and that nothing is left open.
     let metrics = Caller::at(gateway.admin_address().unwrap())
         .get("/metrics")
@@ -131,20 +126,11 @@ async fn of_simultaneous_calls_exactly_the_limit_is_admitted() {
 #[tokio::test]
 async fn of_simultaneous_calls_no_more_than_the_tokens_are_admitted() {
     // Each reserves 1,100 tokens, and its upstream is silent until all have been decided on.
-    let (release, held) = tokio::sync::watch::channel(false);
-    let upstream = Upstream::start(move |_| {
-        let mut held = held.clone();
-        let (sender, reply) = Reply::open();
-        tokio::spawn(async move {
-            held.wait_for(|released| *released).await.unwrap();
-            let done = "data: [DONE]\n\n".to_owned();
-            for event in [format!("data: {}\n\n", chunk("", Some("stop"))), done] {
-                sender.send(Some(event.into())).await.unwrap();
-            }
-        });
-        reply
-    })
-    .await;
+    let latch = Latch::new();
+    let held = Reply::sse([chunk("", Some("stop"))])
+        .event("[DONE]")
+        .hold_at(0, &latch);
+    let upstream = ScriptedUpstream::in_turn([held]).await;
     let gateway = gateway("tokens_per_minute = 60_000", &upstream).await;
     let caller = Caller::new(&gateway);
     let mut request = request(1_000);
@@ -152,10 +138,8 @@ async fn of_simultaneous_calls_no_more_than_the_tokens_are_admitted() {
     request["stream"] = json!(true);
     let calls = statuses(&caller, 200, &request);
     let release = async {
-        while upstream.seen_so_far() < 54 {
-            sleep(Duration::from_millis(5)).await;
-        }
-        release.send_replace(true);
+        upstream.called(54).await;
+        latch.open();
     };
     let (counts, ()) = tokio::join!(calls, release);
     assert_eq!(counts, [54, 146]);
@@ -178,18 +162,16 @@ async fn the_token_beyond_the_limit_is_refused() {
 #[tokio::test]
 async fn a_stream_costs_what_its_twin_costs() {
     let usage = json!({"prompt_tokens": 14, "completion_tokens": 77, "total_tokens": 91});
-    let upstream = Upstream::start(|seen| {
+    let upstream = ScriptedUpstream::start(|seen| {
         if seen.json()["stream"] != true {
-            return Reply::completion(PROMPT_TOKENS, 77);
+            return completion(PROMPT_TOKENS, 77);
         }
         // Usage is asked for, whatever the caller said.
         assert_eq!(seen.json()["stream_options"]["include_usage"], true);
         let mut last = chunk("", Some("stop"));
         last["choices"] = json!([]);
         last["usage"] = json!({"prompt_tokens": 14, "completion_tokens": 77, "total_tokens": 91});
-        let events = [chunk("Hello", Some("stop")), last].map(|event| format!("data: {event}\n\n"));
-        let text = events.concat() + "data: [DONE]\n\n";
-        Reply::new(200, support::upstream::EVENTS, vec![Some(text.into())])
+        Reply::sse([chunk("Hello", Some("stop")), last]).event("[DONE]")
     })
     .await;
     for stream_options in [
@@ -220,43 +202,20 @@ async fn a_stream_costs_what_its_twin_costs() {
 #[tokio::test]
 async fn who_leaves_pays_for_what_came() {
     for delivered in [1, 3, 10] {
-        let streams: Arc<Mutex<Option<mpsc::Sender<Piece>>>> = Arc::default();
-        let upstream = {
-            let streams = Arc::clone(&streams);
-            Upstream::start(move |seen| {
-                if seen.json()["stream"] != true {
-                    return Reply::completion(8, 0);
-                }
-                let (sender, reply) = Reply::open();
-                *streams.lock().unwrap() = Some(sender);
-                reply
-            })
-            .await
-        };
+        let stream = Reply::sse(vec![chunk(" cat", None); delivered]).stall();
+        let upstream = ScriptedUpstream::start(move |seen| match seen.json()["stream"] == true {
+            true => stream.clone(),
+            false => completion(8, 0),
+        })
+        .await;
         let gateway = gateway("tokens_per_minute = 60_000", &upstream).await;
         let caller = Caller::new(&gateway);
         let mut request = request(20_000);
         request["stream"] = json!(true);
-        let open = caller.open(caller.chat_request("eu", &request));
-        let sending = async {
-            let sender = loop {
-                if let Some(sender) = streams.lock().unwrap().take() {
-                    break sender;
-                }
-                sleep(Duration::from_millis(1)).await;
-            };
-            let event = format!("data: {}\n\n", chunk(" cat", None));
-            sender.send(Some(event.into())).await.unwrap();
-            sender
-        };
-        let (response, sender) = tokio::join!(open, sending);
+        let response = caller.open(caller.chat_request("eu", &request)).await;
         let mut body = response.into_body();
         let mut events = 0;
         while events < delivered {
-            if events > 0 {
-                let event = format!("data: {}\n\n", chunk(" cat", None));
-                sender.send(Some(event.into())).await.unwrap();
-            }
             let frame = body.frame().await.unwrap().unwrap();
             events += frame
                 .data_ref()
@@ -267,14 +226,9 @@ async fn who_leaves_pays_for_what_came() {
         }
         drop(body);
         // The upstream is let go at once.
-        let left = Instant::now();
-        while upstream.connections() > 0 {
-            assert!(
-                left.elapsed() < Duration::from_secs(1),
-                "the upstream goes on"
-            );
-            sleep(Duration::from_millis(2)).await;
-        }
+        timeout(Duration::from_secs(1), upstream.disconnected())
+            .await
+            .expect("the upstream is let go");
         drop(caller);
         let caller = Caller::new(&gateway);
         let used = tokens_used(&caller, 60_000).await;
@@ -290,12 +244,12 @@ async fn who_leaves_pays_for_what_came() {
 
 #[tokio::test]
 async fn an_upstreams_failure_costs_nothing() {
-    let upstream = Upstream::start(|seen| match &*seen.text() {
-        PROMPT => Reply::json(
-            500,
-            &json!({"error": {"message": "Sorry", "type": "server_error"}}),
-        ),
-        _ => Reply::completion(8, 1),
+    let upstream = ScriptedUpstream::start(|seen| match &*seen.text() {
+        PROMPT => {
+            let error = json!({"error": {"message": "Sorry", "type": "server_error"}});
+            Reply::json(error).status(500)
+        }
+        _ => completion(8, 1),
     })
     .await;
     let gateway = gateway(
@@ -356,7 +310,7 @@ async fn a_name_that_is_made_up_has_no_budget() {
         answer.assert_refusal(404, Some("model_not_found"));
         assert!(!answer.headers.contains_key("x-ratelimit-limit-requests"));
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.received().is_empty());
     assert_eq!(
         remaining(&caller.chat("eu", &request(1)).await, "requests"),
         2

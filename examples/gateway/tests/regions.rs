@@ -3,33 +3,30 @@
 
 mod support;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use gateway::Gateway;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use support::{
-    Caller, KEY, ask, ask_streamed, start_config,
-    upstream::{EVENTS, Reply, Upstream},
+    ACME, Caller, KEY, ask, ask_streamed, start_config,
+    upstream::{Sent, completion, short_stream},
 };
-use tokio::time::sleep;
+use tollgate_stack_tests::{Reply, ScriptedUpstream};
 
 /// Two upstreams in eu, of which the second takes over, and one in us.
-async fn gateway(first: &str, second: &str, us: &str) -> Gateway {
-    start_config(&config(first, second, us)).await
+async fn gateway(
+    first: &ScriptedUpstream,
+    second: &ScriptedUpstream,
+    us: &ScriptedUpstream,
+) -> Gateway {
+    start_config(&config(&first.url(), second, us)).await
 }
 
-fn config(first: &str, second: &str, us: &str) -> String {
+fn config(first: &str, second: &ScriptedUpstream, us: &ScriptedUpstream) -> String {
+    let [second, us] = [second, us].map(ScriptedUpstream::url);
     format!(
-        r#"
-listen = "127.0.0.1:0"
-token_counts = "estimate"
-[[workspaces]]
-name = "acme"
-api_keys = ["{KEY}"]
-[models.gpt-4o]
+        r#"{ACME}
 [[regions.eu.upstreams]]
 name = "first"
 url = "{first}"
@@ -53,24 +50,19 @@ deployments = {{ gpt-4o = "gpt-4o-2024-11-20" }}
     )
 }
 
-async fn healthy() -> Upstream {
-    Upstream::start(|_| Reply::completion(8, 1)).await
+async fn healthy() -> ScriptedUpstream {
+    ScriptedUpstream::in_turn([completion(8, 1)]).await
 }
 
-fn failing(status: u16) -> impl Fn(&support::upstream::Seen) -> Reply + Send + Sync + 'static {
-    move |_| Reply::json(status, &json!({"error": {"message": "Sorry", "code": "x"}}))
-}
-
-/// An address where nobody listens.
-async fn nowhere() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+async fn failing(status: u16) -> ScriptedUpstream {
+    let error = json!({"error": {"message": "Sorry", "code": "x"}});
+    ScriptedUpstream::in_turn([Reply::json(error).status(status)]).await
 }
 
 #[tokio::test]
 async fn what_an_upstream_is_sent_is_its_own() {
     let (first, us) = (healthy().await, healthy().await);
-    let gateway = gateway(&first.url, &nowhere().await, &us.url).await;
+    let gateway = gateway(&first, &ScriptedUpstream::refusing(), &us).await;
     let caller = Caller::new(&gateway);
     let request = |region: &str| {
         Request::post(format!("/openai/{region}/v1/chat/completions"))
@@ -87,80 +79,78 @@ async fn what_an_upstream_is_sent_is_its_own() {
     };
     let answer = caller.send(request("eu")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let [seen] = &first.seen()[..] else {
+    let [seen] = &first.take_received()[..] else {
         panic!("not one request")
     };
     assert_eq!(
-        seen.target,
+        seen.uri().to_string(),
         "/openai/deployments/deployment-1/chat/completions?api-version=2024-10-21"
     );
-    assert_eq!(seen.headers["api-key"], "key-of-first");
-    assert_eq!(seen.headers["accept-encoding"], "identity");
-    assert_eq!(seen.headers["user-agent"], "a-client/1");
+    assert_eq!(seen.headers()["api-key"], "key-of-first");
+    assert_eq!(seen.headers()["accept-encoding"], "identity");
+    assert_eq!(seen.headers()["user-agent"], "a-client/1");
     assert_eq!(
-        seen.headers["x-ms-client-request-id"],
+        seen.headers()["x-ms-client-request-id"],
         answer.header("x-request-id").unwrap()
     );
-    assert_eq!(seen.body, ask("Hello").to_string());
+    assert_eq!(seen.body(), &ask("Hello").to_string());
     for name in [
         "authorization",
         "cookie",
         "x-forwarded-for",
         "openai-organization",
     ] {
-        assert!(!seen.headers.contains_key(name), "{name}");
+        assert!(!seen.headers().contains_key(name), "{name}");
     }
     assert!(
-        seen.headers
+        seen.headers()
             .keys()
             .all(|name| !name.as_str().starts_with("x-stainless"))
     );
 
     let answer = caller.send(request("us")).await;
     assert_eq!(answer.header("x-tollgate-upstream"), Some("third"));
-    let [seen] = &us.seen()[..] else {
+    let [seen] = &us.take_received()[..] else {
         panic!("not one request")
     };
-    assert_eq!(seen.target, "/v1/chat/completions");
-    assert_eq!(seen.headers["authorization"], "Bearer key-of-third");
-    assert!(!seen.headers.contains_key("api-key"));
+    assert_eq!(seen.uri().to_string(), "/v1/chat/completions");
+    assert_eq!(seen.headers()["authorization"], "Bearer key-of-third");
+    assert!(!seen.headers().contains_key("api-key"));
     assert_eq!(seen.json()["model"], "gpt-4o-2024-11-20");
 }
 
 #[tokio::test]
 async fn what_fails_before_its_answer_moves_within_the_region() {
-    let error_first: fn() -> Reply = || Reply::events(&[json!({"error": {"message": "no"}})]);
-    let silent = || {
-        let (sender, reply) = Reply::open();
-        // Keeps the answer open, and says nothing.
-        tokio::spawn(async move {
-            sleep(Duration::from_secs(60)).await;
-            drop(sender);
-        });
-        reply
-    };
     for fault in [404, 408, 429, 500, 502, 503] {
-        let (first, second) = (Upstream::start(failing(fault)).await, healthy().await);
-        assert_moves(&first.url, second, &fault.to_string(), false).await;
+        let first = failing(fault).await;
+        assert_moves(&first, healthy().await, &fault.to_string(), false).await;
     }
-    let stream = || async {
-        Upstream::start(|_| {
-            let chunk = support::upstream::chunk("Hello", Some("stop"));
-            let text = format!("data: {chunk}\n\ndata: [DONE]\n\n");
-            Reply::new(200, EVENTS, vec![Some(text.into())])
-        })
-        .await
-    };
-    let first = Upstream::start(move |_| error_first()).await;
-    assert_moves(&first.url, stream().await, "an error as first event", true).await;
-    let first = Upstream::start(move |_| silent()).await;
-    assert_moves(&first.url, stream().await, "silence", true).await;
-    assert_moves(&nowhere().await, healthy().await, "no connection", false).await;
+    let refusing = ScriptedUpstream::refusing();
+    assert_moves(&refusing, healthy().await, "no connection", false).await;
+    for (what, fault) in [
+        (
+            "an error as first event",
+            Reply::sse([json!({"error": {"message": "no"}})]),
+        ),
+        ("silence", Reply::sse([""; 0]).stall()),
+        ("no head", Reply::silence()),
+        ("an end before the head", Reply::hang_up()),
+        ("a reset before the head", Reply::abort()),
+    ] {
+        let first = ScriptedUpstream::in_turn([fault]).await;
+        let second = ScriptedUpstream::in_turn([short_stream()]).await;
+        assert_moves(&first, second, what, true).await;
+    }
 }
 
-async fn assert_moves(first: &str, second: Upstream, what: &str, stream: bool) {
+async fn assert_moves(
+    first: &ScriptedUpstream,
+    second: ScriptedUpstream,
+    what: &str,
+    stream: bool,
+) {
     let us = healthy().await;
-    let gateway = gateway(first, &second.url, &us.url).await;
+    let gateway = gateway(first, &second, &us).await;
     let request = if stream {
         ask_streamed("Hello")
     } else {
@@ -173,29 +163,30 @@ async fn assert_moves(first: &str, second: Upstream, what: &str, stream: bool) {
         Some("second"),
         "{what}"
     );
-    let [seen] = &second.seen()[..] else {
+    let [seen] = &second.take_received()[..] else {
         panic!("{what}: not one request")
     };
-    assert_eq!(seen.target, "/prefix/openai/v1/chat/completions");
-    assert_eq!(seen.headers["api-key"], "key-of-second");
+    assert_eq!(seen.uri().to_string(), "/prefix/openai/v1/chat/completions");
+    assert_eq!(seen.headers()["api-key"], "key-of-second");
     assert_eq!(seen.json()["model"], "deployment-2");
     assert_eq!(
         answer.header("x-ratelimit-remaining-requests"),
         Some("499"),
         "{what}"
     );
-    assert!(us.seen().is_empty(), "{what}");
+    assert!(us.received().is_empty(), "{what}");
+    assert_eq!(us.accepted(), 0, "{what}");
 }
 
 #[tokio::test]
 async fn a_region_that_is_down_is_down() {
     let us = healthy().await;
-    let broken = Upstream::start(failing(500)).await;
+    let refusing = ScriptedUpstream::refusing;
     for (first, second, status) in [
-        (nowhere().await, nowhere().await, 502),
-        (broken.url.clone(), broken.url.clone() + "/other", 500),
+        (refusing(), refusing(), 502),
+        (failing(500).await, failing(500).await, 500),
     ] {
-        let gateway = gateway(&first, &second, &us.url).await;
+        let gateway = gateway(&first, &second, &us).await;
         let caller = Caller::new(&gateway);
         for attempt in 0..30 {
             let answer = caller.chat("eu", &ask("Hello")).await;
@@ -205,7 +196,7 @@ async fn a_region_that_is_down_is_down() {
             );
             answer.assert_envelope();
             assert_eq!(answer.header("x-tollgate-region"), Some("eu"));
-            assert!(us.seen().is_empty(), "attempt {attempt} reached us");
+            assert!(us.received().is_empty(), "attempt {attempt} reached us");
             assert_eq!(us.connections(), 0);
         }
         // Breakers are open by now. Where all are, the best upstream is tried all the same: it
@@ -215,7 +206,7 @@ async fn a_region_that_is_down_is_down() {
         assert_eq!(answer.header("x-tollgate-upstream"), Some("first"));
         // The other region has not noticed.
         assert_eq!(caller.chat("us", &ask("Hello")).await.status, 200);
-        us.seen();
+        drop(us.take_received());
 
         let admin = Caller::at(gateway.admin_address().unwrap());
         let report = admin.get("/admin/upstreams").await.json();
@@ -241,9 +232,7 @@ async fn a_region_that_is_down_is_down() {
         }
         drop(caller);
         gateway.stop().await;
-        while us.connections() > 0 {
-            sleep(Duration::from_millis(2)).await;
-        }
+        us.disconnected().await;
     }
 }
 
@@ -253,7 +242,7 @@ async fn a_server_that_accepts_and_shakes_no_hands_is_not_waited_for() {
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", mute.local_addr().unwrap());
     let (second, us) = (healthy().await, healthy().await);
-    let text = config(&url, &second.url, &us.url);
+    let text = config(&url, &second, &us);
     // Long enough for the test to be over first.
     let clocks = "connect_ms = 200, head_ms = 60_000";
     let gateway = start_config(&text.replace("head_ms = 300", clocks)).await;
@@ -267,19 +256,19 @@ async fn a_server_that_accepts_and_shakes_no_hands_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_reload_forgets_nothing_of_upstreams() {
-    let (broken, second) = (Upstream::start(failing(500)).await, healthy().await);
+    let (broken, second) = (failing(500).await, healthy().await);
     let us = healthy().await;
-    let gateway = gateway(&broken.url, &second.url, &us.url).await;
+    let gateway = gateway(&broken, &second, &us).await;
     let caller = Caller::new(&gateway);
     for _ in 0..5 {
         assert_eq!(caller.chat("eu", &ask("Hello")).await.status, 200);
     }
-    assert_eq!(broken.seen().len(), 5, "its breaker is open now");
+    assert_eq!(broken.take_received().len(), 5, "its breaker is open now");
 
-    let changed = config(&broken.url, &second.url, &us.url).replace("= 300", "= 301");
+    let changed = config(&broken.url(), &second, &us).replace("= 300", "= 301");
     gateway.reload(support::parse(&changed)).await.unwrap();
     assert_eq!(caller.chat("eu", &ask("Hello")).await.status, 200);
-    assert!(broken.seen().is_empty(), "its breaker is still open");
+    assert!(broken.received().is_empty(), "its breaker is still open");
 
     let admin = Caller::at(gateway.admin_address().unwrap());
     let metrics = admin.get("/metrics").await;
@@ -297,7 +286,7 @@ async fn a_reload_forgets_nothing_of_upstreams() {
 #[tokio::test]
 async fn nothing_but_the_path_chooses_a_region() {
     let (first, us) = (healthy().await, healthy().await);
-    let gateway = gateway(&first.url, &nowhere().await, &us.url).await;
+    let gateway = gateway(&first, &ScriptedUpstream::refusing(), &us).await;
     let caller = Caller::new(&gateway);
     let body = ask("Hello").to_string();
     for (name, value) in [
@@ -339,6 +328,6 @@ async fn nothing_but_the_path_chooses_a_region() {
             .await
             .assert_refusal(404, None);
     }
-    assert!(us.seen().is_empty());
-    assert_eq!(us.connections(), 0);
+    assert!(us.received().is_empty());
+    assert_eq!(us.accepted(), 0);
 }

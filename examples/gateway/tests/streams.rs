@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -13,16 +13,14 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::json;
 use support::{
-    Caller, KEY, PATIENCE, Random, allow_files, ask_streamed, config_to, start_config,
-    upstream::{Reply, Upstream, await_no_connections, await_stall, chunk},
+    AMPLE, Caller, KEY, PATIENCE, Random, allow_files, ask_streamed, config_to, start_config,
+    upstream::{Sent, await_stall, endless},
 };
-use tokio::{
-    sync::Barrier,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
+use tollgate_stack_tests::{Latch, Reply, ScriptedUpstream, chunk};
 
-async fn gateway(upstream: &Upstream) -> Gateway {
-    start_config(&config_to(upstream)).await
+async fn gateway(upstream: &ScriptedUpstream) -> Gateway {
+    start_config(&config_to(upstream, AMPLE)).await
 }
 
 /// Waits until the metrics have these lines.
@@ -48,31 +46,20 @@ async fn nothing_is_left_of_streams_that_are_left() {
     const EVENTS: usize = 30;
     // Each stream is a connection to the upstream, and both its ends are here.
     allow_files(3 * STREAMS as u64);
-    let all_are_open = Arc::new(Barrier::new(STREAMS));
-    let upstream = Upstream::start(move |request| {
-        let (sender, mut reply) = Reply::open();
-        let close = ("connection".to_owned(), "close".to_owned());
-        reply.headers.push(close);
-        let all_are_open = Arc::clone(&all_are_open);
-        let ends = request.text() == "To the end";
-        tokio::spawn(async move {
-            all_are_open.wait().await;
-            for _ in 0..EVENTS {
-                let event = format!("data: {}\n\n", chunk("cat ", None));
-                if sender.send(Some(event.into())).await.is_err() {
-                    return;
-                }
-                sleep(Duration::from_millis(10)).await;
-            }
-            if ends {
-                let last = format!("data: {}\n\ndata: [DONE]\n\n", chunk("", Some("stop")));
-                let _ = sender.send(Some(last.into())).await;
-            } else {
-                // It is left, or it stays open for ever.
-                sender.closed().await;
-            }
-        });
-        reply
+    let all_are_open = Latch::new();
+    let until_left = Reply::sse(vec![chunk("cat ", None); EVENTS])
+        .header("connection", "close")
+        .hold_at(0, &all_are_open)
+        .pace(Duration::from_millis(10));
+    let to_the_end = until_left
+        .clone()
+        .event(chunk("", Some("stop")))
+        .event("[DONE]");
+    // Each is left, or stays open for ever.
+    let until_left = until_left.stall();
+    let upstream = ScriptedUpstream::start(move |request| match &*request.text() {
+        "To the end" => to_the_end.clone(),
+        _ => until_left.clone(),
     })
     .await;
     let gateway = gateway(&upstream).await;
@@ -129,7 +116,11 @@ async fn nothing_is_left_of_streams_that_are_left() {
                 }
             }
         });
-    join_all(calls).await;
+    let begin = async {
+        upstream.called(STREAMS).await;
+        all_are_open.open();
+    };
+    tokio::join!(join_all(calls), begin);
     await_metrics(
         &gateway,
         &[
@@ -147,35 +138,28 @@ async fn nothing_is_left_of_streams_that_are_left() {
         ],
     )
     .await;
-    await_no_connections(&upstream).await;
+    upstream.disconnected().await;
 }
 
 #[tokio::test]
 async fn who_does_not_read_holds_the_upstream_back() {
-    let (upstream, sent) = Upstream::endless().await;
+    let upstream = ScriptedUpstream::in_turn([endless()]).await;
     let gateway = gateway(&upstream).await;
     let caller = Caller::new(&gateway);
     let request = caller.chat_request("eu", &ask_streamed("Hello"));
     let response = caller.open(request).await;
-    await_stall(&sent, 1).await;
+    await_stall(&upstream, 0, 1).await;
     drop(response);
     await_metrics(&gateway, &["tollgate_calls_in_flight 0"]).await;
-    await_no_connections(&upstream).await;
+    upstream.disconnected().await;
 }
 
 #[tokio::test]
 async fn an_event_without_an_end_is_cut() {
-    let upstream = Upstream::start(|_| {
-        let (sender, reply) = Reply::open();
-        tokio::spawn(async move {
-            let first = format!("data: {}\n\ndata: ", chunk("Hello", None));
-            let _ = sender.send(Some(first.into())).await;
-            let endless = Bytes::from(vec![b'x'; 64 << 10]);
-            while sender.send(Some(endless.clone())).await.is_ok() {}
-        });
-        reply
-    })
-    .await;
+    let without_end = Reply::sse([chunk("Hello", None)])
+        .data("data: ")
+        .endless(vec![b'x'; 64 << 10]);
+    let upstream = ScriptedUpstream::in_turn([without_end]).await;
     let gateway = gateway(&upstream).await;
     let answer = Caller::new(&gateway)
         .chat("eu", &ask_streamed("Hello"))
@@ -190,46 +174,17 @@ async fn an_event_without_an_end_is_cut() {
     );
     assert_eq!(error["param"], json!(null));
     // What it would have said for ever is no longer listened to.
-    let left = Instant::now();
-    while upstream.connections() > 0 {
-        assert!(
-            left.elapsed() < Duration::from_secs(2),
-            "the upstream goes on"
-        );
-        sleep(Duration::from_millis(5)).await;
-    }
+    timeout(Duration::from_secs(2), upstream.disconnected())
+        .await
+        .expect("the upstream is let go");
 }
 
 #[tokio::test]
 async fn silence_in_the_middle_ends_a_stream() {
-    let upstream = Upstream::start(|_| {
-        let (sender, reply) = Reply::open();
-        tokio::spawn(async move {
-            let first = format!("data: {}\n\n", chunk("Hello", None));
-            let _ = sender.send(Some(first.into())).await;
-            sleep(Duration::from_secs(60)).await;
-        });
-        reply
-    })
-    .await;
-    let text = format!(
-        r#"
-listen = "127.0.0.1:0"
-token_counts = "estimate"
-[[workspaces]]
-name = "acme"
-api_keys = ["{KEY}"]
-[models.gpt-4o]
-[[regions.eu.upstreams]]
-name = "sweden"
-url = "{}"
-api_key = "upstream-key"
-deployments = {{ gpt-4o = "of-4o" }}
-timeouts = {{ idle_ms = 200 }}
-"#,
-        upstream.url
-    );
-    let gateway = start_config(&text).await;
+    let silent = Reply::sse([chunk("Hello", None)]).stall();
+    let upstream = ScriptedUpstream::in_turn([silent]).await;
+    let config = config_to(&upstream, "timeouts = { idle_ms = 200 }");
+    let gateway = start_config(&config).await;
     let answer = Caller::new(&gateway)
         .chat("eu", &ask_streamed("Hello"))
         .await;

@@ -28,8 +28,8 @@ pub fn completion_that_took(prompt: u64, output: u64, text: &str) -> Reply {
 ///
 /// It took 10 + 5 tokens, and says so whether it was asked or not.
 pub fn stream(texts: &[&str]) -> Reply {
-    let mut end = event(&delta(&json!({}), &json!("stop")));
-    end.push_str(&event(&chunk(
+    let mut end = event(&chunk_of(&json!({}), &json!("stop")));
+    end.push_str(&event(&chunk_with(
         &json!([]),
         &json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}),
     )));
@@ -57,8 +57,7 @@ pub fn failed_stream() -> Reply {
 fn beginning(texts: &[&str]) -> Reply {
     let start = as_azure(Reply::sse([""; 0]));
     texts.iter().fold(start, |reply, text| {
-        let delta = delta(&json!({"content": text}), &Value::Null);
-        halves(reply, &event(&delta))
+        halves(reply, &event(&chunk(text, None)))
     })
 }
 
@@ -83,14 +82,19 @@ fn event(data: &Value) -> String {
     format!("data: {data}\n\n")
 }
 
-fn delta(delta: &Value, finish_reason: &Value) -> Value {
-    chunk(
-        &json!([{"index": 0, "delta": delta, "finish_reason": finish_reason}]),
-        &Value::Null,
-    )
+/// A chunk of a stream with this text.
+#[must_use]
+pub fn chunk(text: &str, finish_reason: Option<&str>) -> Value {
+    chunk_of(&json!({"content": text}), &json!(finish_reason))
 }
 
-fn chunk(choices: &Value, usage: &Value) -> Value {
+fn chunk_of(delta: &Value, finish_reason: &Value) -> Value {
+    let choice =
+        json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
+    chunk_with(&json!([choice]), &Value::Null)
+}
+
+fn chunk_with(choices: &Value, usage: &Value) -> Value {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_730_000_000,
         "model": "gpt-4o-2024-11-20", "choices": choices, "usage": usage,

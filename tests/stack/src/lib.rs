@@ -11,7 +11,8 @@ mod log;
 mod serve;
 
 pub use answers::{
-    broken_stream, completion, completion_that_took, error, failed_stream, stalled_stream, stream,
+    broken_stream, chunk, completion, completion_that_took, error, failed_stream, stalled_stream,
+    stream,
 };
 pub use caller::{Answer, Caller, ask, ask_streamed};
 pub use check::{check_gateway, good_upstream};
@@ -19,7 +20,7 @@ pub use example::Example;
 pub use layers::{HttpClient, KEY, Layers, gateway, http_client};
 pub use log::Log;
 pub use serve::serve;
-pub use tollgate_testing::upstream::{Reply, ScriptedUpstream};
+pub use tollgate_testing::upstream::{Latch, Reply, ScriptedUpstream};
 
 use std::time::Duration;
 

@@ -24,6 +24,7 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
+use tollgate_stack_tests::ScriptedUpstream;
 
 /// Two regions with a simulated upstream each; `{}` is replaced by what a test adds on top.
 pub const CONFIG: &str = r#"
@@ -76,28 +77,37 @@ pub async fn start_config(text: &str) -> Gateway {
     gateway
 }
 
-/// One upstream, and budgets that no test exhausts.
-pub fn config_to(upstream: &upstream::Upstream) -> String {
-    format!(
-        r#"
+/// One workspace and one model.
+pub const ACME: &str = r#"
 listen = "127.0.0.1:0"
 token_counts = "estimate"
+[[workspaces]]
+name = "acme"
+api_keys = ["sk-acme-1"]
+[models.gpt-4o]
+"#;
+
+/// Those with one upstream; `more` comes after what is known of that.
+pub fn config_to(upstream: &ScriptedUpstream, more: &str) -> String {
+    let url = upstream.url();
+    format!(
+        r#"{ACME}
+[[regions.eu.upstreams]]
+name = "sweden"
+url = "{url}"
+api_key = "upstream-key"
+deployments = {{ gpt-4o = "of-4o" }}
+{more}
+"#
+    )
+}
+
+/// A budget that no test exhausts.
+pub const AMPLE: &str = r#"
 [budget]
 requests_per_minute = 100_000
 tokens_per_minute = 100_000_000
-[[workspaces]]
-name = "acme"
-api_keys = ["{KEY}"]
-[models.gpt-4o]
-[[regions.eu.upstreams]]
-name = "sweden"
-url = "{}"
-api_key = "upstream-key"
-deployments = {{ gpt-4o = "of-4o" }}
-"#,
-        upstream.url
-    )
-}
+"#;
 
 pub fn parse(text: &str) -> Config {
     Config::parse("test.toml", text, &|_| None).unwrap()
