@@ -130,6 +130,7 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {}
 mod sealed {
     use super::{ServiceBuilder, Stack};
 
+    #[allow(unnameable_types, reason = "that is what seals it")]
     pub trait Add<L>: Sized {
         fn add<T>(self, layer: T) -> ServiceBuilder<Stack<T, L>>;
     }

@@ -10,6 +10,11 @@
 //! | the upstreams of the demo | [`simulated`] |
 //!
 //! The binary only reads its arguments; tests start [`Gateway`]s in their own process.
+#![allow(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    reason = "nothing outside of this repository builds on it"
+)]
 
 mod admin;
 mod args;

@@ -1,6 +1,11 @@
 //! What the tests of whole stacks share: layers that fit a scripted upstream and what it answers, a
 //! server to put them in, and a caller that sees what goes over the wire.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::exhaustive_structs,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod answers;
 mod caller;
