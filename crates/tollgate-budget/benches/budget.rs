@@ -53,6 +53,10 @@ fn main() {
             let store = store(keys);
             move |key: &str| pair(&store, key)
         });
+        row("… by the processor's own clock", threads, counts, |keys| {
+            let store = store(keys).clock(processors());
+            move |key: &str| pair(&store, key)
+        });
         row("… the clock stands still", threads, counts, |keys| {
             let store = store(keys).clock(|| Duration::from_secs(1));
             move |key: &str| pair(&store, key)
@@ -73,6 +77,13 @@ fn main() {
     }
     denials();
     layer();
+}
+
+/// The clock that governor goes by.
+fn processors() -> impl Fn() -> Duration {
+    let clock = quanta::Clock::new();
+    let start = clock.now();
+    move || clock.now() - start
 }
 
 fn store(keys: usize) -> MemoryStore {

@@ -5,6 +5,21 @@ use tokio::time::Instant;
 /// The time that a [`MemoryStore`](crate::MemoryStore) goes by.
 ///
 /// It should not go backwards; a store survives it if it does. Any `Fn() -> Duration` is a clock.
+///
+/// Budgets hold in every minute of this clock, so it decides how long a minute is. The default,
+/// [`MonotonicClock`], is the kernel's. What a processor counts itself takes 4 ns to read in place
+/// of 25, but nobody corrects it: it is off by some parts in a hundred thousand, a few
+/// milliseconds in a minute, and does not stand still where tokio's time is paused. The crate
+/// `quanta` reads it, or asks the kernel where the processor cannot be trusted:
+///
+/// ```
+/// use tollgate_budget::MemoryStore;
+///
+/// let clock = quanta::Clock::new();
+/// let start = clock.now();
+/// let store = MemoryStore::new().clock(move || clock.now() - start);
+/// # let _ = store;
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The time since a moment that never changes.
     fn now(&self) -> Duration;

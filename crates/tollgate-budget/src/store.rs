@@ -225,6 +225,15 @@ impl Standings {
         }
     }
 
+    /// Takes note of another window's.
+    pub(crate) fn note_all(&mut self, other: Self) {
+        for dimension in Dimension::ALL {
+            if let Some(standing) = other.of(dimension) {
+                self.note(dimension, standing);
+            }
+        }
+    }
+
     /// The standing in one dimension.
     #[must_use]
     pub fn of(&self, dimension: Dimension) -> Option<Standing> {

@@ -14,12 +14,12 @@ use std::{
 
 use foldhash::quality::RandomState;
 
-use self::shard::{Name, Place, Shard};
+use self::shard::{Moments, Name, Place, Shard};
 use crate::{
     Charge, Clock, Decision, Denial, MonotonicClock, Settled, Span, Standings, Store, StoreError,
     Units,
     sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering},
-    window::{Full, Moment, Shape},
+    window::{Full, Shape},
 };
 
 /// Budgets in the memory of one process: sharded, exact, and bounded.
@@ -130,16 +130,9 @@ impl MemoryStore {
         self.0.overflowed.load(Ordering::Relaxed)
     }
 
-    fn now(&self) -> u64 {
-        nanos(self.0.settings.clock.now())
-    }
-
-    fn moment(&self, span: Span, now: u64) -> Moment {
-        let shape = match span {
-            Span::Minute => self.0.minute,
-            Span::Second => self.0.second,
-        };
-        Moment::new(shape, now)
+    fn now(&self) -> Moments {
+        let now = nanos(self.0.settings.clock.now());
+        Moments::new(self.0.minute, self.0.second, now)
     }
 
     fn shard(&self, at: usize) -> MutexGuard<'_, Shard> {
@@ -151,48 +144,53 @@ impl MemoryStore {
     fn decide(&self, charge: &Charge<'_>) -> Decision<MemoryHeld> {
         let workspace = self.hash_of(charge.workspace);
         let home = usize::try_from(workspace % SHARDS as u64).unwrap_or_default();
+        let only = match charge.windows {
+            [window] => {
+                let name = Name::new(charge.workspace, window);
+                Some((window, name, name.hash(workspace, &self.0.random)))
+            }
+            _ => None,
+        };
+
         let mut shard = self.shard(home);
         // Read under the lock, so that no charge is older than it seems.
         let now = self.now();
-        let minute = self.moment(Span::Minute, now);
-        let moment = |span: Span| match span {
-            Span::Minute => minute,
-            Span::Second => self.moment(span, now),
-        };
-        let dropped = shard.sweep(moment);
+        let dropped = shard.sweep(&now);
         if dropped > 0 {
             self.0.keys.fetch_sub(dropped, Ordering::Relaxed);
         }
-
-        let cost = charge.cost;
-        // What most calls come to: one window, which is known and has room.
-        if let [window] = charge.windows {
-            let name = Name::new(charge.workspace, window);
-            let hash = name.hash(workspace, &self.0.random);
-            let granted = shard.grant(&name, hash, moment(window.span), cost, window.limit);
-            if let Some((place, standings)) = granted {
-                let places = Few::One(place);
+        // What most calls come to: one window, which is known.
+        if let Some((window, name, hash)) = only {
+            if let Some(index) = shard.find(&name, hash) {
+                let (moment, cost, limit) = (now.of(window.span), charge.cost, window.limit);
+                let entry = shard.entry_mut(index);
+                if let Some(full) = entry.full(moment, cost, limit) {
+                    return self.denied(0, full, entry.standings(moment, limit));
+                }
+                let places = Few::One(entry.charge(index, moment, cost));
+                let standings = entry.standings(moment, limit);
                 let held = MemoryHeld { home, places, cost };
                 return Decision::Granted { held, standings };
             }
         }
-        self.decide_on_all(charge, &mut shard, home, workspace, moment)
+        self.decide_on_all(charge, &mut shard, home, workspace, &now)
     }
 
+    /// Asks every window first, and charges all of them or none.
     fn decide_on_all(
         &self,
         charge: &Charge<'_>,
         shard: &mut Shard,
         home: usize,
         workspace: u64,
-        moment: impl Fn(Span) -> Moment,
+        now: &Moments,
     ) -> Decision<MemoryHeld> {
         let Charge { windows, cost, .. } = *charge;
         let mut worst: Option<(usize, Full)> = None;
         let found = Few::of(windows.len(), |at| {
             let window = &windows[at];
             let found = self.find(shard, &Name::new(charge.workspace, window), workspace);
-            let full = shard.full(found.index(), moment(window.span), cost, window.limit);
+            let full = shard.full(found.index(), now.of(window.span), cost, window.limit);
             if let Some(full) = full {
                 if worst.is_none_or(|(_, other)| full.is_worse_than(&other)) {
                     worst = Some((at, full));
@@ -202,30 +200,39 @@ impl MemoryStore {
         });
         let found = found.as_slice();
         let mut standings = Standings::default();
-        if let Some((window, full)) = worst {
+        if let Some((at, full)) = worst {
             for (window, found) in windows.iter().zip(found) {
-                let moment = moment(window.span);
-                shard.note(&mut standings, found.index(), window.limit, moment);
+                let moment = now.of(window.span);
+                standings.note_all(shard.standings(found.index(), moment, window.limit));
             }
-            let denial = Denial::new(window, full.dimension, full.used, full.limit);
-            let denial = denial.standings(standings);
-            return Decision::Denied(match full.retry {
-                Some(wait) => denial.retry_after(Duration::from_nanos(wait), self.0.settings.slot),
-                None => denial,
-            });
+            return self.denied(at, full, standings);
         }
 
         let places = Few::of(windows.len(), |at| {
             let window = &windows[at];
             let name = Name::new(charge.workspace, window);
             let index = self.index_of(shard, found[at], &name);
-            let moment = moment(window.span);
-            let place = shard.charge(index, moment, cost);
-            shard.note(&mut standings, Some(index), window.limit, moment);
+            let moment = now.of(window.span);
+            let place = shard.entry_mut(index).charge(index, moment, cost);
+            standings.note_all(shard.standings(Some(index), moment, window.limit));
             place
         });
         let held = MemoryHeld { home, places, cost };
         Decision::Granted { held, standings }
+    }
+
+    fn denied(&self, window: usize, full: Full, standings: Standings) -> Decision<MemoryHeld> {
+        let Full {
+            dimension,
+            used,
+            limit,
+            retry,
+        } = full;
+        let denial = Denial::new(window, dimension, used, limit).standings(standings);
+        Decision::Denied(match retry {
+            Some(wait) => denial.retry_after(Duration::from_nanos(wait), self.0.settings.slot),
+            None => denial,
+        })
     }
 
     fn find(&self, shard: &Shard, name: &Name<'_>, workspace: u64) -> Found {
@@ -287,8 +294,7 @@ impl Store for MemoryStore {
         let mut shard = self.shard(held.home);
         for place in held.places.as_slice() {
             // The clock is read only for debt, which the usual call does not leave.
-            let moment = |span| self.moment(span, self.now());
-            if !shard.settle(*place, held.cost, actual.capped(), moment) {
+            if !shard.settle(*place, held.cost, actual.capped(), || self.now()) {
                 settled = Settled::Expired;
             }
         }

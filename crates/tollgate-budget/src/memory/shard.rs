@@ -1,6 +1,7 @@
 //! One part of the store: what its lock guards.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, Hasher},
 };
@@ -8,8 +9,8 @@ use std::{
 use foldhash::quality::RandomState;
 
 use crate::{
-    Dimension, Limit, Span, Standings, Units, WindowSpec,
-    window::{Full, Moment, Origin, Window},
+    Limit, Span, Standings, Units, WindowSpec,
+    window::{Full, Moment, Origin, Shape, Window},
 };
 
 /// Windows by name. They stay where they are while a reservation is open, so a reservation needs
@@ -26,7 +27,7 @@ pub(super) struct Shard {
 }
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     window: Window,
     hash: u64,
     /// Workspace, scope and name, joined.
@@ -40,6 +41,34 @@ struct Entry {
     is_vacant: bool,
 }
 
+/// A moment as each kind of window sees it.
+#[derive(Debug)]
+pub(super) struct Moments {
+    minute: Moment,
+    second: OnceCell<Moment>,
+    second_shape: Shape,
+    now: u64,
+}
+
+impl Moments {
+    pub(super) fn new(minute: Shape, second: Shape, now: u64) -> Self {
+        Self {
+            minute: Moment::new(minute, now),
+            second: OnceCell::new(),
+            second_shape: second,
+            now,
+        }
+    }
+
+    pub(super) fn of(&self, span: Span) -> &Moment {
+        let second = || Moment::new(self.second_shape, self.now);
+        match span {
+            Span::Minute => &self.minute,
+            Span::Second => self.second.get_or_init(second),
+        }
+    }
+}
+
 /// Where a reservation was charged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
@@ -50,7 +79,7 @@ pub(super) struct Place {
 }
 
 impl Shard {
-    #[inline(always)] // Every call comes by, and calling it costs as much again.
+    #[inline(always)]
     pub(super) fn find(&self, name: &Name<'_>, hash: u64) -> Option<u32> {
         let mut next = self.index.get(&hash).copied();
         while let Some(index) = next {
@@ -98,48 +127,18 @@ impl Shard {
         index
     }
 
-    /// Charges a window if it is known and has room, and says how it stands then.
-    pub(super) fn grant(
-        &mut self,
-        name: &Name<'_>,
-        hash: u64,
-        moment: Moment,
-        cost: Units,
-        limit: Limit,
-    ) -> Option<(Place, Standings)> {
-        let index = self.find(name, hash)?;
-        let entry = self.entry_mut(index);
-        entry.window.advance(moment);
-        if !entry.window.fits(cost, limit) {
-            return None;
-        }
-        let place = entry.charge(index, moment, cost);
-        let standing = |dimension| entry.window.standing(dimension, limit, moment);
-        let standings = Standings {
-            requests: standing(Dimension::Requests),
-            tokens: standing(Dimension::Tokens),
-        };
-        Some((place, standings))
-    }
-
     /// Why the cost does not fit into the window, or into an empty one if there is none.
     pub(super) fn full(
         &mut self,
         index: Option<u32>,
-        moment: Moment,
+        moment: &Moment,
         cost: Units,
         limit: Limit,
     ) -> Option<Full> {
         let Some(index) = index else {
             return Window::default().full(moment, cost, limit);
         };
-        let window = &mut self.entry_mut(index).window;
-        window.advance(moment);
-        window.full(moment, cost, limit)
-    }
-
-    pub(super) fn charge(&mut self, index: u32, moment: Moment, cost: Units) -> Place {
-        self.entry_mut(index).charge(index, moment, cost)
+        self.entry_mut(index).full(moment, cost, limit)
     }
 
     pub(super) fn settle(
@@ -147,7 +146,7 @@ impl Shard {
         place: Place,
         cost: Units,
         actual: Units,
-        moment: impl FnOnce(Span) -> Moment,
+        moments: impl FnOnce() -> Moments,
     ) -> bool {
         let Place {
             index,
@@ -157,31 +156,22 @@ impl Shard {
         let entry = self.entry_mut(index);
         entry.open = entry.open.saturating_sub(1);
         let span = entry.span;
-        let current = |window: &mut Window| window.advance(moment(span));
+        let current = |window: &mut Window| window.advance(moments().of(span));
         let origin = Origin { slot, generation };
         entry.window.settle(origin, cost, actual, current)
     }
 
-    /// Takes note of how a window stands, or an empty one if there is none.
-    pub(super) fn note(
-        &self,
-        standings: &mut Standings,
-        index: Option<u32>,
-        limit: Limit,
-        moment: Moment,
-    ) {
-        let empty = Window::default();
-        let window = index.map_or(&empty, |index| &self.entry(index).window);
-        for dimension in Dimension::ALL {
-            if let Some(standing) = window.standing(dimension, limit, moment) {
-                standings.note(dimension, standing);
-            }
+    /// How the limits of a window stand, or of an empty one if there is none.
+    pub(super) fn standings(&self, index: Option<u32>, moment: &Moment, limit: Limit) -> Standings {
+        match index {
+            Some(index) => self.entry(index).standings(moment, limit),
+            None => Window::default().standings(moment, limit),
         }
     }
 
     /// Looks at the next two windows, and drops those that hold nothing and that no reservation
     /// will come back to. Says how many.
-    pub(super) fn sweep(&mut self, moment: impl Fn(Span) -> Moment) -> usize {
+    pub(super) fn sweep(&mut self, moments: &Moments) -> usize {
         let mut dropped = 0;
         for _ in 0..2 {
             let at = self.hand;
@@ -193,7 +183,7 @@ impl Shard {
             } else {
                 0
             };
-            if entry.open == 0 && !entry.is_vacant && entry.window.is_past(moment(entry.span)) {
+            if entry.open == 0 && !entry.is_vacant && entry.window.is_past(moments.of(entry.span)) {
                 self.remove(u32::try_from(at).unwrap_or(u32::MAX));
                 dropped += 1;
             }
@@ -232,14 +222,27 @@ impl Shard {
         &self.entries[index as usize]
     }
 
-    fn entry_mut(&mut self, index: u32) -> &mut Entry {
+    pub(super) fn entry_mut(&mut self, index: u32) -> &mut Entry {
         &mut self.entries[index as usize]
     }
 }
 
 impl Entry {
+    /// Why the cost does not fit now, if it does not.
+    #[inline(always)]
+    pub(super) fn full(&mut self, moment: &Moment, cost: Units, limit: Limit) -> Option<Full> {
+        self.window.advance(moment);
+        self.window.full(moment, cost, limit)
+    }
+
+    /// How the limits stand.
+    #[inline(always)]
+    pub(super) fn standings(&self, moment: &Moment, limit: Limit) -> Standings {
+        self.window.standings(moment, limit)
+    }
+
     /// Charges the window of this entry, which is at `index`.
-    fn charge(&mut self, index: u32, moment: Moment, cost: Units) -> Place {
+    pub(super) fn charge(&mut self, index: u32, moment: &Moment, cost: Units) -> Place {
         self.open = self.open.saturating_add(1);
         let current = self.window.advance(moment);
         let Origin { slot, generation } = self.window.charge(current, cost);
@@ -250,6 +253,7 @@ impl Entry {
         }
     }
 
+    #[inline(always)]
     fn is(&self, name: &Name<'_>) -> bool {
         let [workspace, scope, own] = name.parts.map(str::as_bytes);
         let text = self.text.as_bytes();
@@ -304,7 +308,7 @@ impl<'a> Name<'a> {
     }
 
     /// A hash of the name; `home` is that of the workspace.
-    #[inline(always)] // As with `Shard::find`.
+    #[inline(always)]
     pub(super) fn hash(&self, home: u64, random: &RandomState) -> u64 {
         let mut hasher = random.build_hasher();
         hasher.write_u64(home);
