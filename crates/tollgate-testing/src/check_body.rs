@@ -22,8 +22,12 @@ pub struct Received<E> {
 ///
 /// # Panics
 ///
-/// If a length was promised that did not come, a frame followed an announced end or the trailers,
-/// or an exact length was given although trailers followed (a server would then drop them).
+/// If a length was promised that did not come, a frame or an error followed an announced end, a frame
+/// followed the trailers, or an exact length was given although trailers followed. Servers believe
+/// what is announced: they drop the rest, or break the connection.
+///
+/// It cannot know what should have come: that is [`Received`], for your own assertions, and
+/// [`check_forwarding`](crate::check_forwarding), for bodies that should change nothing.
 pub async fn check_body<B>(body: B) -> Received<B::Error>
 where
     B: Body<Data = Bytes>,
@@ -40,18 +44,20 @@ where
     loop {
         let announced_end = body.is_end_stream();
         promises.push((data.len(), body.size_hint()));
-        let frame = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                received.error = Some(error);
-                break;
-            }
-            None => break,
+        let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await else {
+            break;
         };
         assert!(
             !announced_end,
-            "a frame came after is_end_stream() was true"
+            "more came after is_end_stream() was true: servers would not see it"
         );
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                received.error = Some(error);
+                break;
+            }
+        };
         assert!(
             received.trailers.is_none(),
             "a frame came after the trailers"
@@ -84,6 +90,12 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
     use http_body_util::{BodyExt, Full};
 
     use super::*;
@@ -118,28 +130,140 @@ mod tests {
         check_body(lie).await;
     }
 
-    struct Liar(u8);
+    /// Whatever its fields say, in every poll what comes next.
+    #[derive(Default)]
+    struct Liar {
+        frames: Vec<Result<Frame<Bytes>, &'static str>>,
+        hint: SizeHint,
+        says_end: bool,
+        past_end: Option<ScriptedBody>,
+    }
+
+    fn data() -> Result<Frame<Bytes>, &'static str> {
+        Ok(Frame::data("a".into()))
+    }
+
+    fn trailers() -> Result<Frame<Bytes>, &'static str> {
+        Ok(Frame::trailers(HeaderMap::new()))
+    }
 
     impl Body for Liar {
         type Data = Bytes;
-        type Error = std::convert::Infallible;
+        type Error = &'static str;
 
         fn poll_frame(
-            mut self: std::pin::Pin<&mut Self>,
-            _cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
-            self.0 += 1;
-            std::task::Poll::Ready((self.0 < 3).then(|| Ok(http_body::Frame::data("a".into()))))
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            if let Some(inner) = &mut self.past_end {
+                while Pin::new(&mut *inner).poll_frame(cx).is_ready() {}
+            }
+            let next = (!self.frames.is_empty()).then(|| self.frames.remove(0));
+            Poll::Ready(next)
         }
 
         fn is_end_stream(&self) -> bool {
-            self.0 == 1
+            self.says_end
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            self.hint
         }
     }
 
     #[tokio::test]
-    #[should_panic(expected = "after is_end_stream()")]
-    async fn a_false_end_is_caught() {
-        check_body(Liar(0)).await;
+    #[should_panic(expected = "more came after is_end_stream() was true")]
+    async fn data_after_an_announced_end_is_caught() {
+        let (frames, says_end) = (vec![data()], true);
+        check_body(Liar {
+            frames,
+            says_end,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "more came after is_end_stream() was true")]
+    async fn trailers_after_an_announced_end_are_caught() {
+        let (frames, says_end) = (vec![trailers()], true);
+        check_body(Liar {
+            frames,
+            says_end,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "more came after is_end_stream() was true")]
+    async fn an_error_after_an_announced_end_is_caught() {
+        let (frames, says_end) = (vec![Err("late")], true);
+        check_body(Liar {
+            frames,
+            says_end,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a frame came after the trailers")]
+    async fn data_after_trailers_is_caught() {
+        let frames = vec![trailers(), data()];
+        check_body(Liar {
+            frames,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "where 1 bytes followed")]
+    async fn less_than_was_announced_is_caught() {
+        let (frames, mut hint) = (vec![data()], SizeHint::new());
+        hint.set_lower(2);
+        check_body(Liar {
+            frames,
+            hint,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "where 2 bytes followed")]
+    async fn more_than_was_announced_is_caught() {
+        let (frames, mut hint) = (vec![data(), data()], SizeHint::new());
+        hint.set_upper(1);
+        check_body(Liar {
+            frames,
+            hint,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "where 0 bytes followed")]
+    async fn a_length_that_does_not_shrink_is_caught() {
+        let (frames, hint) = (vec![data()], SizeHint::with_exact(1));
+        check_body(Liar {
+            frames,
+            hint,
+            ..Liar::default()
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "polled after its end")]
+    async fn a_poll_past_the_end_is_caught() {
+        let past_end = Some(ScriptedBody::new().data("a"));
+        check_body(Liar {
+            past_end,
+            ..Liar::default()
+        })
+        .await;
     }
 }

@@ -26,11 +26,45 @@
 //! assert_eq!(received.data, "hello");
 //! # }
 //! ```
-
+//!
+//! # What is checked with what
+//!
+//! | mistake | check |
+//! |---|---|
+//! | a service that cannot be cloned, shared or spawned | [`assert_layered`], [`assert_future`] |
+//! | a call without readiness, `Pending` taken for ready | [`ReadyProbe`] |
+//! | lengths, ends and trailers that are not as announced | [`check_body`] |
+//! | trailers, errors, lengths or ends that are lost on the way | [`check_forwarding`] |
+//! | a body that is polled past its end, kept, or never dropped | [`ScriptedBody`], [`BodyWatch`] |
+//! | output that depends on how input is cut | [`Splits`] |
+//! | time that cannot be tested | [`FakeClock`] |
+//! | allocations for each event | `assert_allocations`, feature `allocations` |
+//! | upstreams that stall, break, refuse, dribble | `upstream::ScriptedUpstream`, feature `upstream` |
+//!
+//! # Features
+//!
+//! None is on by default, and without them the kit stands on the `http` crates and
+//! `tower-service` alone.
+//!
+//! * `upstream`: an upstream on real sockets that answers, and fails, by script. Brings hyper and
+//!   tokio.
+//! * `allocations`: counts allocations. It replaces the global allocator of every binary that links
+//!   this crate, by one that counts and otherwise is the system's; a binary that has an allocator of
+//!   its own does not compile with it. Cargo unites the features of what it builds together: ask for
+//!   this one in `[dev-dependencies]` only, and in a package whose tests need no other allocator.
+//!   Times that tests measure include the counting.
+#![cfg_attr(
+    all(feature = "allocations", feature = "upstream"),
+    doc = include_str!("own_layer.md")
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "allocations")]
+mod allocations;
 mod auto_traits;
 mod check_body;
+mod check_forwarding;
+mod fake_clock;
 mod ready_probe;
 mod scripted_body;
 mod splits;
@@ -38,8 +72,16 @@ mod splits;
 #[cfg_attr(docsrs, doc(cfg(feature = "upstream")))]
 pub mod upstream;
 
+#[cfg(feature = "allocations")]
+#[cfg_attr(docsrs, doc(cfg(feature = "allocations")))]
+pub use allocations::{
+    Allocations, assert_allocations, assert_allocations_async, measure_allocations,
+    measure_allocations_async,
+};
 pub use auto_traits::{assert_future, assert_layered};
 pub use check_body::{Received, check_body};
+pub use check_forwarding::check_forwarding;
+pub use fake_clock::FakeClock;
 pub use ready_probe::ReadyProbe;
 pub use scripted_body::{BodyWatch, ScriptError, ScriptedBody};
-pub use splits::{byte_by_byte, two_way_splits};
+pub use splits::{Splits, byte_by_byte, two_way_splits};

@@ -18,6 +18,8 @@ use tower_service::Service;
 #[derive(Debug)]
 pub struct ReadyProbe<F> {
     answer: F,
+    busy: bool,
+    waited: bool,
     ready: bool,
     calls: Arc<AtomicU64>,
 }
@@ -27,9 +29,19 @@ impl<F> ReadyProbe<F> {
     pub fn new(answer: F) -> Self {
         Self {
             answer,
+            busy: false,
+            waited: false,
             ready: false,
             calls: Arc::default(),
         }
+    }
+
+    /// Is not ready yet when it is polled for the first time before a call, and wakes the task at
+    /// once. So a layer is caught that takes no notice of `Pending`.
+    #[must_use]
+    pub fn busy(mut self) -> Self {
+        self.busy = true;
+        self
     }
 
     /// How often this service and its clones have been called.
@@ -43,6 +55,8 @@ impl<F: Clone> Clone for ReadyProbe<F> {
     fn clone(&self) -> Self {
         Self {
             answer: self.answer.clone(),
+            busy: self.busy,
+            waited: false,
             // The heart of the probe: readiness belongs to one instance.
             ready: false,
             calls: Arc::clone(&self.calls),
@@ -58,7 +72,12 @@ where
     type Error = Infallible;
     type Future = Ready<Result<Response<R>, Infallible>>;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.busy && !self.waited {
+            self.waited = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.ready = true;
         Poll::Ready(Ok(()))
     }
@@ -68,6 +87,7 @@ where
             std::mem::take(&mut self.ready),
             "the inner service was called without having been polled ready"
         );
+        self.waited = false;
         self.calls.fetch_add(1, Ordering::SeqCst);
         ready(Ok((self.answer)(request)))
     }
@@ -96,6 +116,26 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Service::<Request<()>>::poll_ready(&mut service, &mut cx).is_ready());
         drop(service.clone().call(Request::new(())));
+    }
+
+    #[test]
+    #[should_panic(expected = "without having been polled ready")]
+    fn who_takes_pending_for_ready_panics() {
+        let mut service = probe().busy();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Service::<Request<()>>::poll_ready(&mut service, &mut cx).is_pending());
+        drop(service.call(Request::new(())));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_served() {
+        let service = probe().busy();
+        for calls in 1..=2 {
+            tower::ServiceExt::oneshot(service.clone(), Request::new(()))
+                .await
+                .unwrap();
+            assert_eq!(service.calls(), calls);
+        }
     }
 
     #[test]
