@@ -12,8 +12,8 @@ use tollgate_core::Workspace;
 
 /// Says which workspace a key belongs to.
 ///
-/// Implemented by [`ApiKeys`] and by any `Fn(&[u8]) -> Option<Workspace>`. Implementors compare
-/// in constant time, do not block, and keep the key out of logs.
+/// Implemented by [`ApiKeys`], by any `Fn(&[u8]) -> Option<Workspace>`, and by an `Arc` of a ring.
+/// Implementors compare in constant time, do not block, and keep the key out of logs.
 pub trait KeyRing {
     /// The workspace of this key, `None` if nobody holds it. `key` is never empty and at most
     /// 1,024 bytes; it need not be UTF-8.
@@ -26,6 +26,12 @@ where
 {
     fn workspace(&self, key: &[u8]) -> Option<Workspace> {
         self(key)
+    }
+}
+
+impl<K: KeyRing + ?Sized> KeyRing for Arc<K> {
+    fn workspace(&self, key: &[u8]) -> Option<Workspace> {
+        (**self).workspace(key)
     }
 }
 
@@ -230,6 +236,14 @@ mod tests {
                 assert_eq!(keys.workspace(wrong), None);
             }
         }
+    }
+
+    #[test]
+    fn a_shared_ring_is_a_ring() {
+        let find = |keys: &dyn KeyRing, key: &[u8]| keys.workspace(key);
+        let keys: Arc<dyn KeyRing> = Arc::new(ApiKeys::new().key("sk-1", acme()).unwrap());
+        assert_eq!(find(&keys, b"sk-1"), Some(acme()));
+        assert_eq!(find(&keys, b"sk-2"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,7 +17,7 @@ use crate::{Always, DefaultRender, Dialect, Matcher, Rejection, Render, Response
 /// Anything that can decide on the head of a request alone.
 ///
 /// It may publish facts in the head's extensions. It must not block; any
-/// `Fn(&mut Parts) -> Result<(), Rejection>` is a gate.
+/// `Fn(&mut Parts) -> Result<(), Rejection>` is a gate, and so is an `Arc` of one.
 pub trait Gate {
     /// Admits the request or says why not.
     ///
@@ -32,6 +33,12 @@ where
 {
     fn admit(&self, head: &mut Parts) -> Result<(), Rejection> {
         self(head)
+    }
+}
+
+impl<G: Gate + ?Sized> Gate for Arc<G> {
+    fn admit(&self, head: &mut Parts) -> Result<(), Rejection> {
+        (**self).admit(head)
     }
 }
 

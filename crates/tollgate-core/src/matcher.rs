@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use http::request::Parts;
 
 /// Which requests a layer decides on: the argument of each layer's `.when(..)`.
 ///
-/// What does not match passes untouched, its body unread. Any `Fn(&Parts) -> bool` is a matcher.
+/// What does not match passes untouched, its body unread. Any `Fn(&Parts) -> bool` is a matcher,
+/// and so is an `Arc` of one.
 ///
 /// ```
 /// use http::{Method, request::Parts};
@@ -20,6 +23,12 @@ where
 {
     fn matches(&self, head: &Parts) -> bool {
         self(head)
+    }
+}
+
+impl<M: Matcher + ?Sized> Matcher for Arc<M> {
+    fn matches(&self, head: &Parts) -> bool {
+        (**self).matches(head)
     }
 }
 

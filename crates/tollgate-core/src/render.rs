@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
@@ -8,7 +10,7 @@ use crate::{Rejection, json::push_json_str};
 /// The body is plain [`Bytes`], so a renderer never meets the body type of the inner service. What
 /// every refusal carries whatever its look (`x-request-id`, `retry-after`, the refusal's own
 /// headers) is added afterwards by the layer. Any `Fn(&Rejection, Dialect) -> Response<Bytes>` is
-/// a renderer; [`DefaultRender`] is the one that the SDKs can read.
+/// a renderer, and so is an `Arc` of one; [`DefaultRender`] is the one that the SDKs can read.
 pub trait Render {
     /// The answer to a refused request of this dialect.
     fn render(&self, rejection: &Rejection, dialect: Dialect) -> Response<Bytes>;
@@ -20,6 +22,12 @@ where
 {
     fn render(&self, rejection: &Rejection, dialect: Dialect) -> Response<Bytes> {
         self(rejection, dialect)
+    }
+}
+
+impl<R: Render + ?Sized> Render for Arc<R> {
+    fn render(&self, rejection: &Rejection, dialect: Dialect) -> Response<Bytes> {
+        (**self).render(rejection, dialect)
     }
 }
 

@@ -1,10 +1,13 @@
 //! The layer contract, on the service that all gates share.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, request::Parts};
 use tollgate_core::{
-    Dialect, Fact, GateLayer, Region, Rejection, RejectionKind, RequestId, Workspace,
+    Dialect, Fact, Gate, GateLayer, Matcher, Region, Rejection, RejectionKind, Render, RequestId,
+    Workspace,
 };
 use tollgate_testing::{ReadyProbe, ScriptedBody, assert_future, assert_layered, check_body};
 use tower::{Layer, Service, ServiceExt};
@@ -181,5 +184,27 @@ async fn a_wait_is_printed_in_both_units_and_below_a_minute() {
             .unwrap();
         assert_eq!(response.headers()["retry-after"], seconds);
         assert_eq!(response.headers()["retry-after-ms"], millis);
+    }
+}
+
+#[tokio::test]
+async fn rules_that_are_shared_are_rules() {
+    // Types that a struct can name, whatever the rules are.
+    let gate: Arc<dyn Gate + Send + Sync> = Arc::new(refuse);
+    let matcher: Arc<dyn Matcher + Send + Sync> =
+        Arc::new(|head: &Parts| head.method == Method::POST);
+    let render: Arc<dyn Render + Send + Sync> =
+        Arc::new(|_: &Rejection, _: Dialect| Response::new(Bytes::from_static(b"no")));
+    let service = GateLayer::new(gate)
+        .when(matcher)
+        .render(render)
+        .layer(ReadyProbe::new(|_: Request<()>| {
+            Response::new(ScriptedBody::new().data("yes"))
+        }));
+    assert_layered(&service);
+    for (method, body) in [(Method::GET, "yes"), (Method::POST, "no")] {
+        let request = Request::builder().method(method).body(()).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(check_body(response.into_body()).await.data, body);
     }
 }

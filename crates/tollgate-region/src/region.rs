@@ -8,9 +8,9 @@ use tower_layer::Layer;
 
 /// Says in which region a request must be answered, from its head alone.
 ///
-/// Any `Fn(&Parts) -> Option<Region>` will do; [`PathRegions`] is the default. Decide by what the
-/// client cannot choose against its own interest: the path, the credential, the listener. Never
-/// by a header or a query.
+/// Any `Fn(&Parts) -> Option<Region>` will do, and an `Arc` of a rule; [`PathRegions`] is the
+/// default. Decide by what the client cannot choose against its own interest: the path, the
+/// credential, the listener. Never by a header or a query.
 pub trait FindRegion {
     /// The request's region; `None` answers it with 404.
     fn region(&self, head: &Parts) -> Option<Region>;
@@ -26,6 +26,12 @@ where
 }
 
 /// Publishes the fact [`Region`], or answers 404. See the [crate docs](crate) for an example.
+impl<F: FindRegion + ?Sized> FindRegion for Arc<F> {
+    fn region(&self, head: &Parts) -> Option<Region> {
+        (**self).region(head)
+    }
+}
+
 ///
 /// # Other sources than the path
 ///
@@ -288,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn a_shared_rule_is_a_rule() {
+        let find: Arc<dyn FindRegion> = Arc::new(paths());
+        assert_eq!(region(&find, "/openai/us/v1/x").as_deref(), Some("us"));
+        assert_eq!(region(&find, "/openai/ch/v1/x"), None);
+    }
+
     fn three_dots_are_a_name() {
         assert!(!is_dots("..."));
         assert!(!is_dots(""));
