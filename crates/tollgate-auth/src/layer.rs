@@ -5,7 +5,9 @@ use http::{
     header::{AUTHORIZATION, WWW_AUTHENTICATE},
     request::Parts,
 };
-use tollgate_core::{Always, DefaultRender, Gate, GateLayer, Gated, Rejection, RejectionKind};
+use tollgate_core::{
+    Always, DefaultRender, Gate, GateLayer, Gated, Matcher, Rejection, RejectionKind, Render,
+};
 use tower_layer::Layer;
 
 use crate::{ApiKeys, KeyRing, keys::MAX_KEY_BYTES};
@@ -17,7 +19,7 @@ pub struct ApiKeyLayer<K = ApiKeys, M = Always, R = DefaultRender> {
     gates: GateLayer<ApiKeyGate<K>, M, R>,
 }
 
-impl<K> ApiKeyLayer<K> {
+impl<K: KeyRing> ApiKeyLayer<K> {
     /// Admits the holders of these keys. The ring is cloned with each service, so it should be
     /// cheap to clone, as [`ApiKeys`] is.
     pub fn new(keys: K) -> Self {
@@ -30,14 +32,14 @@ impl<K> ApiKeyLayer<K> {
 impl<K, M, R> ApiKeyLayer<K, M, R> {
     /// Asks for a key only where this matches; other requests pass untouched, without a
     /// [`Workspace`](crate::Workspace).
-    pub fn when<M2>(self, matcher: M2) -> ApiKeyLayer<K, M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> ApiKeyLayer<K, M2, R> {
         ApiKeyLayer {
             gates: self.gates.when(matcher),
         }
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> ApiKeyLayer<K, M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> ApiKeyLayer<K, M, R2> {
         ApiKeyLayer {
             gates: self.gates.render(render),
         }

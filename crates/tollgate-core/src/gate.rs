@@ -56,7 +56,7 @@ pub struct GateLayer<G, M = Always, R = DefaultRender> {
     render: R,
 }
 
-impl<G> GateLayer<G> {
+impl<G: Gate> GateLayer<G> {
     /// A layer that asks this gate about every request. The gate is cloned with each service, so
     /// it should be cheap to clone.
     pub fn new(gate: G) -> Self {
@@ -70,7 +70,7 @@ impl<G> GateLayer<G> {
 
 impl<G, M, R> GateLayer<G, M, R> {
     /// Asks the gate only about requests that match; others pass untouched.
-    pub fn when<M2>(self, matcher: M2) -> GateLayer<G, M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> GateLayer<G, M2, R> {
         GateLayer {
             gate: self.gate,
             matcher,
@@ -79,7 +79,7 @@ impl<G, M, R> GateLayer<G, M, R> {
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> GateLayer<G, M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> GateLayer<G, M, R2> {
         GateLayer {
             gate: self.gate,
             matcher: self.matcher,

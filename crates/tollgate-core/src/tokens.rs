@@ -6,6 +6,10 @@ use crate::{ChatRequest, InputKind, Model, TokenInputs};
 ///
 /// Layers ask for bounds first, because they often decide without counting. Implementations must
 /// bound their work by the size of the request and must not block.
+#[diagnostic::on_unimplemented(
+    note = "a counter is a type that implements `TokenCounter::bounds`, such as `ByteRule`, or the \
+            `Estimator` and the `ExactCounter` of `tollgate-tokens`"
+)]
 pub trait TokenCounter {
     /// Bounds and an estimate of the prompt's tokens for this model.
     fn bounds(&self, request: &ChatRequest, model: &Model) -> TokenBounds;

@@ -2,8 +2,8 @@ use std::fmt;
 
 use http::request::Parts;
 use tollgate_core::{
-    Always, ByteRule, ChatRequest, DefaultRender, Fact, Gate, GateLayer, Gated, Rejection,
-    RejectionKind, SharedBody, TokenCounter, Workspace,
+    Always, ByteRule, ChatRequest, DefaultRender, Fact, Gate, GateLayer, Gated, Matcher, Rejection,
+    RejectionKind, Render, SharedBody, TokenCounter, Workspace,
 };
 use tower_layer::Layer;
 
@@ -38,7 +38,7 @@ impl<C, M, R> ModelsLayer<C, M, R> {
     ///
     /// It is asked for bounds, and for a count only where they leave the decision open. It must
     /// bound the work of one count: the count is made where the request is being decided on.
-    pub fn counter<C2>(self, counter: C2) -> ModelsLayer<C2, M, R> {
+    pub fn counter<C2: TokenCounter>(self, counter: C2) -> ModelsLayer<C2, M, R> {
         ModelsLayer {
             gate: ModelsGate {
                 models: self.gate.models,
@@ -51,7 +51,7 @@ impl<C, M, R> ModelsLayer<C, M, R> {
 
     /// Decides only on requests that match; others pass untouched, without a
     /// [`Model`](crate::Model).
-    pub fn when<M2>(self, matcher: M2) -> ModelsLayer<C, M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> ModelsLayer<C, M2, R> {
         ModelsLayer {
             gate: self.gate,
             matcher,
@@ -60,7 +60,7 @@ impl<C, M, R> ModelsLayer<C, M, R> {
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> ModelsLayer<C, M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> ModelsLayer<C, M, R2> {
         ModelsLayer {
             gate: self.gate,
             matcher: self.matcher,
@@ -71,9 +71,9 @@ impl<C, M, R> ModelsLayer<C, M, R> {
 
 impl<S, C, M, R> Layer<S> for ModelsLayer<C, M, R>
 where
-    C: Clone,
-    M: Clone,
-    R: Clone,
+    C: TokenCounter + Clone,
+    M: Matcher + Clone,
+    R: Render + Clone,
 {
     type Service = Gated<S, ModelsGate<C>, M, R>;
 

@@ -88,7 +88,7 @@ impl<R> ModelList<R> {
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> ModelList<R2> {
+    pub fn render<R2: Render>(self, render: R2) -> ModelList<R2> {
         ModelList {
             models: self.models,
             created: self.created,

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderName;
-use tollgate_core::{Always, DefaultRender};
+use tollgate_core::{Always, DefaultRender, Matcher, Render};
 use tower_layer::Layer;
 
 use crate::{
@@ -59,7 +59,7 @@ impl<C, M, R> UpstreamLayer<C, M, R> {
     }
 
     /// Sends only requests that match to an upstream; others pass to the inner service untouched.
-    pub fn when<M2>(self, matcher: M2) -> UpstreamLayer<C, M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> UpstreamLayer<C, M2, R> {
         UpstreamLayer {
             upstreams: self.upstreams,
             settings: self.settings,
@@ -70,7 +70,7 @@ impl<C, M, R> UpstreamLayer<C, M, R> {
     }
 
     /// Renders refusals and errors with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> UpstreamLayer<C, M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> UpstreamLayer<C, M, R2> {
         UpstreamLayer {
             upstreams: self.upstreams,
             settings: self.settings,

@@ -2,7 +2,8 @@ use std::{fmt, sync::Arc};
 
 use http::request::Parts;
 use tollgate_core::{
-    Always, DefaultRender, Gate, GateLayer, Gated, Region, Rejection, RejectionKind,
+    Always, DefaultRender, Gate, GateLayer, Gated, Matcher, Region, Rejection, RejectionKind,
+    Render,
 };
 use tower_layer::Layer;
 
@@ -81,7 +82,7 @@ impl RegionLayer {
     }
 }
 
-impl<F> RegionLayer<F> {
+impl<F: FindRegion> RegionLayer<F> {
     /// Asks `find`, which is cloned with each service and should be cheap to clone.
     pub fn with(find: F) -> Self {
         Self {
@@ -94,7 +95,7 @@ impl<F> RegionLayer<F> {
 
 impl<F, M, R> RegionLayer<F, M, R> {
     /// Decides only on requests that match; others pass untouched, without a [`Region`].
-    pub fn when<M2>(self, matcher: M2) -> RegionLayer<F, M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> RegionLayer<F, M2, R> {
         RegionLayer {
             find: self.find,
             matcher,
@@ -103,7 +104,7 @@ impl<F, M, R> RegionLayer<F, M, R> {
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> RegionLayer<F, M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> RegionLayer<F, M, R2> {
         RegionLayer {
             find: self.find,
             matcher: self.matcher,
@@ -114,9 +115,9 @@ impl<F, M, R> RegionLayer<F, M, R> {
 
 impl<S, F, M, R> Layer<S> for RegionLayer<F, M, R>
 where
-    F: Clone,
-    M: Clone,
-    R: Clone,
+    F: FindRegion + Clone,
+    M: Matcher + Clone,
+    R: Render + Clone,
 {
     type Service = Gated<S, RegionGate<F>, M, R>;
 

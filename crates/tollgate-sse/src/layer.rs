@@ -127,7 +127,7 @@ impl<T, M, R> SseLayer<T, M, R> {
     }
 
     /// Shows each stream's events to a clone of this tap.
-    pub fn tap<T2>(self, tap: T2) -> SseLayer<T2, M, R> {
+    pub fn tap<T2: Tap>(self, tap: T2) -> SseLayer<T2, M, R> {
         SseLayer {
             settings: self.settings,
             tap,
@@ -137,7 +137,7 @@ impl<T, M, R> SseLayer<T, M, R> {
     }
 
     /// Acts only on requests that match; others pass untouched, as do their answers.
-    pub fn when<M2>(self, matcher: M2) -> SseLayer<T, M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> SseLayer<T, M2, R> {
         SseLayer {
             settings: self.settings,
             tap: self.tap,
@@ -148,7 +148,7 @@ impl<T, M, R> SseLayer<T, M, R> {
 
     /// Renders failures that are found before the head is sent with `render` in place of
     /// [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> SseLayer<T, M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> SseLayer<T, M, R2> {
         SseLayer {
             settings: self.settings,
             tap: self.tap,

@@ -30,6 +30,10 @@ use crate::StreamEnd;
 /// reframer.push("data: {\"choices\":[{\"delta\":{}}],\"fingerprint\":1}\n\n");
 /// assert_eq!(reframer.take_output(), "");
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "a tap is a type that implements `Tap::event`, not a closure: it is cloned for each stream, \
+            and keeps what it has seen of it"
+)]
 pub trait Tap {
     /// Whether the tap never looks at anything, so that nothing has to be prepared for it.
     const IDLE: bool = false;

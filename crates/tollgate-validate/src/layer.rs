@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use tollgate_core::{Always, DefaultRender};
+use tollgate_core::{Always, DefaultRender, Matcher, Render};
 use tower_layer::Layer;
 
 use crate::{Policy, limits::Limits, service::Validate};
@@ -51,7 +51,7 @@ impl<M, R> ValidateLayer<M, R> {
     }
 
     /// Decides only on requests that match; others pass untouched, their bodies unread.
-    pub fn when<M2>(self, matcher: M2) -> ValidateLayer<M2, R> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> ValidateLayer<M2, R> {
         ValidateLayer {
             policy: self.policy,
             limits: self.limits,
@@ -61,7 +61,7 @@ impl<M, R> ValidateLayer<M, R> {
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> ValidateLayer<M, R2> {
+    pub fn render<R2: Render>(self, render: R2) -> ValidateLayer<M, R2> {
         ValidateLayer {
             policy: self.policy,
             limits: self.limits,

@@ -1,8 +1,8 @@
 #[cfg(feature = "auth")]
-use tollgate_auth::ApiKeyLayer;
+use tollgate_auth::{ApiKeyLayer, KeyRing};
 #[cfg(feature = "budget")]
 use tollgate_budget::{BudgetLayer, Limits, Store};
-use tollgate_core::GateLayer;
+use tollgate_core::{Gate, GateLayer};
 #[cfg(feature = "models")]
 use tollgate_models::{Models, ModelsLayer};
 #[cfg(feature = "region")]
@@ -61,8 +61,8 @@ use tower::{ServiceBuilder, layer::util::Stack};
 /// ```
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub trait ServiceBuilderExt<L>: sealed::Add<L> {
-    /// Asks a [`Gate`](crate::Gate) of yours about each request. See [`GateLayer`].
-    fn gate<G>(self, gate: G) -> ServiceBuilder<Stack<GateLayer<G>, L>> {
+    /// Asks a [`Gate`] of yours about each request. See [`GateLayer`].
+    fn gate<G: Gate>(self, gate: G) -> ServiceBuilder<Stack<GateLayer<G>, L>> {
         self.add(GateLayer::new(gate))
     }
 
@@ -79,7 +79,7 @@ pub trait ServiceBuilderExt<L>: sealed::Add<L> {
     /// Finds out by its key who is calling. See [`ApiKeyLayer`].
     #[cfg(feature = "auth")]
     #[cfg_attr(docsrs, doc(cfg(feature = "auth")))]
-    fn api_keys<K>(self, keys: K) -> ServiceBuilder<Stack<ApiKeyLayer<K>, L>> {
+    fn api_keys<K: KeyRing>(self, keys: K) -> ServiceBuilder<Stack<ApiKeyLayer<K>, L>> {
         self.add(ApiKeyLayer::new(keys))
     }
 

@@ -34,6 +34,10 @@ use crate::Rejection;
 /// request.extensions_mut().insert(Workspace::new("acme"));
 /// assert_eq!(Workspace::require(request.extensions()).unwrap().as_str(), "acme");
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "a fact of your own says what it is called and who writes it: \
+            `impl Fact for {Self} {{ const NAME: &str = ..; const WRITTEN_BY: &str = ..; }}`"
+)]
 pub trait Fact: Clone + Send + Sync + 'static {
     /// The fact's name, for the log line about its absence.
     const NAME: &'static str;
