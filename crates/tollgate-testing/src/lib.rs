@@ -27,6 +27,8 @@
 //! # }
 //! ```
 //!
+//! The module `own_layer` (it needs both features) tests a layer with all of it.
+//!
 //! # What is checked with what
 //!
 //! | mistake | check |
@@ -53,10 +55,6 @@
 //!   its own does not compile with it. Cargo unites the features of what it builds together: ask for
 //!   this one in `[dev-dependencies]` only, and in a package whose tests need no other allocator.
 //!   Times that tests measure include the counting.
-#![cfg_attr(
-    all(feature = "allocations", feature = "upstream"),
-    doc = include_str!("own_layer.md")
-)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "allocations")]
@@ -65,6 +63,9 @@ mod auto_traits;
 mod check_body;
 mod check_forwarding;
 mod fake_clock;
+#[cfg(all(feature = "allocations", feature = "upstream"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "allocations", feature = "upstream"))))]
+pub mod own_layer;
 mod ready_probe;
 mod scripted_body;
 mod splits;
