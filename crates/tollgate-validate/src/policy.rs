@@ -21,7 +21,8 @@ use crate::{
 /// | `stream_options` | refused | absorbed; `include_usage` is honoured |
 ///
 /// What is absorbed is checked like everything else and then taken out of the body. Null means
-/// absent, for every parameter but `model` and `messages`.
+/// absent, for every parameter but `model` and `messages`; one that is absorbed or refused is taken
+/// out, because upstreams that do not know a parameter refuse its null as well.
 ///
 /// ```
 /// use tollgate_core::{Rejection, RejectionKind};

@@ -10,6 +10,8 @@ use tollgate_core::{Rejection, RejectionKind, RequestBody};
 use tollgate_validate::{Kind, Param, Plain, Policy, ValidateLayer, Verdict};
 use tower::{Layer, ServiceExt, service_fn};
 
+const RESTRICTED: [&str; 4] = ["n", "parallel_tool_calls", "service_tier", "stream_options"];
+
 /// The body that reaches the service and the names that were absorbed, or `param` and `code`.
 async fn ask(policy: Policy, members: &str) -> Result<(String, String), (String, String)> {
     let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async {
@@ -95,6 +97,26 @@ async fn a_parameter_can_be_accepted_refused_removed_or_absorbed() {
     assert_eq!(absorbed, "n, metadata");
     let bad = refused(policy(), r#""metadata":[]"#).await;
     assert_eq!(bad, as_pair("metadata", "invalid_type"));
+}
+
+#[tokio::test]
+async fn null_is_absence_to_the_upstream_too() {
+    let nulls = r#""n":null,"temperature":null,"service_tier":null,"stream_options":null,"parallel_tool_calls":null,"user":null"#;
+    for policy in [Policy::strict(), Policy::compatible()] {
+        let (body, absorbed) = ask(policy, nulls).await.unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let body = body.as_object().unwrap();
+        // What an upstream may not know is gone, and nobody has lost anything.
+        for name in RESTRICTED {
+            assert!(!body.contains_key(name), "{name}");
+        }
+        assert!(body["temperature"].is_null() && body["user"].is_null());
+        assert_eq!(absorbed, "");
+    }
+    let (body, _) = ask(Policy::strict().accept("n"), r#""n":null"#)
+        .await
+        .unwrap();
+    assert!(body.contains(r#""n":null"#));
 }
 
 #[tokio::test]

@@ -136,8 +136,12 @@ async fn broken_bytes_are_json_or_not_as_for_serde_json() {
         let text = String::from_utf8_lossy(&bytes);
         assert_eq!(refused, theirs.is_err(), "case {seed}: {text}");
         broken += u64::from(refused);
+        let kept_whole = theirs.is_ok_and(|request| {
+            let mut members = request.as_object().into_iter().flatten();
+            !members.any(|(name, value)| reference::is_taken_out(name, value, true))
+        });
         if let Ok(sent) = ours {
-            assert_eq!(sent, text);
+            assert!(!kept_whole || sent == text, "{sent} of {text}");
         }
     }
     assert!(
@@ -158,7 +162,7 @@ async fn a_good_request_goes_on_byte_for_byte() {
             .await
             .unwrap();
         let gone =
-            |(name, _): &(String, String)| !strict && reference::is_absorbed(name, &request[name]);
+            |(name, _): &(String, String)| reference::is_taken_out(name, &request[name], strict);
         if !members.iter().any(gone) {
             assert_eq!(sent, json);
         }
@@ -189,7 +193,8 @@ async fn edits_change_what_they_name_and_nothing_else() {
         let request = generate::request(&mut rng, false);
         let Spelling { json, members } = spell::request(&mut rng, &request);
         let sent = send(service.clone(), json.clone()).await.unwrap();
-        let gone = |name: &str| name == "user" || reference::is_absorbed(name, &request[name]);
+        let gone =
+            |name: &str| name == "user" || reference::is_taken_out(name, &request[name], false);
         let edited = ["model", "stream_options"];
         let kept = members
             .iter()

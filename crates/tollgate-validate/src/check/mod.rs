@@ -47,16 +47,15 @@ pub(crate) fn check(policy: &Policy, bytes: Bytes) -> Result<Checked, Rejection>
     let Check {
         members,
         absorbed,
+        nulls,
         found,
         ..
     } = check;
     let request = found.describe(&bytes);
     let body = SharedBody::new(bytes, members);
-    let absorbed: Vec<&Cow<'static, str>> = absorbed
-        .iter()
-        .map(|place| &policy.params()[*place].name)
-        .collect();
-    for name in &absorbed {
+    let name = |place: &usize| &policy.params()[*place].name;
+    let absorbed: Vec<&Cow<'static, str>> = absorbed.iter().map(name).collect();
+    for name in absorbed.iter().copied().chain(nulls.iter().map(name)) {
         // A body that nobody else has seen is open for edits.
         let _ = body.remove(Cow::clone(name));
     }
@@ -89,6 +88,8 @@ struct Check<'j, 'p> {
     fault: Option<(Rank, Rejection)>,
     members: Vec<Member>,
     absorbed: Vec<usize>,
+    /// What is null and would not have been passed on otherwise.
+    nulls: Vec<usize>,
     found: Gathered<'j>,
     dialogue: Dialogue<'j>,
     put_off: Vec<PutOff<'j>>,
@@ -143,6 +144,7 @@ impl<'j, 'p> Check<'j, 'p> {
             fault: None,
             members: Vec::with_capacity(16),
             absorbed: Vec::new(),
+            nulls: Vec::new(),
             found: Gathered::for_body_of(json.len()),
             dialogue: Dialogue::default(),
             put_off: Vec::new(),

@@ -107,6 +107,9 @@ impl<'j, 'p> Check<'j, 'p> {
         let value = self.scan.value()?;
         let is_required = matches!(param.kind, Kind::Model | Kind::Messages { .. });
         if matches!(value, Value::Null) && !is_required {
+            if param.verdict != Verdict::Accept {
+                self.nulls.push(place);
+            }
             return Ok(());
         }
         match param.verdict {

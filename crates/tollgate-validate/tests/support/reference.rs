@@ -118,8 +118,8 @@ pub fn verdict(request: &Value, strict: bool) -> Verdict {
     across(&request, strict)
 }
 
-/// What is absorbed, and not passed on, in the compatible mode.
-pub fn is_absorbed(name: &str, value: &Value) -> bool {
+/// What is absorbed in the compatible mode.
+fn is_absorbed(name: &str, value: &Value) -> bool {
     match name {
         "n" => integer(value) == Some(1.0),
         "parallel_tool_calls" => *value == Value::Bool(true),
@@ -129,10 +129,17 @@ pub fn is_absorbed(name: &str, value: &Value) -> bool {
     }
 }
 
-fn refused(name: &str, value: &Value, strict: bool) -> bool {
-    let restricted = ["n", "parallel_tool_calls", "service_tier", "stream_options"];
-    restricted.contains(&name) && (strict || !is_absorbed(name, value))
+/// What is taken out of the body: null is absence.
+pub fn is_taken_out(name: &str, value: &Value, strict: bool) -> bool {
+    let absent = RESTRICTED.contains(&name) && value.is_null();
+    absent || (!strict && is_absorbed(name, value))
 }
+
+fn refused(name: &str, value: &Value, strict: bool) -> bool {
+    RESTRICTED.contains(&name) && (strict || !is_absorbed(name, value))
+}
+
+const RESTRICTED: [&str; 4] = ["n", "parallel_tool_calls", "service_tier", "stream_options"];
 
 /// The value of a number without a fraction, in whatever spelling.
 fn integer(value: &Value) -> Option<f64> {
