@@ -127,17 +127,29 @@
 //!
 //! # When it does not compile
 //!
-//! The compiler names the bound that is not met. What it does not say:
+//! What is no gate, renderer, counter or store is refused where it is given. What is wrong with a
+//! whole stack shows only where it is used, and may sound like *the method `oneshot` exists …, but
+//! its trait bounds were not satisfied*. Written as `ServiceExt::oneshot(service, request)`, the same
+//! call makes the compiler name the bound:
 //!
-//! * *expected `Infallible`*, in axum: the client at the end fails with errors of its own. They have
-//!   become answers on the way, but the type remains: put `axum::error_handling::HandleErrorLayer`
-//!   outermost.
-//! * *doesn't satisfy `…: Clone`*: a layer that waits before it calls needs a service that can be
-//!   cloned. Wrap what cannot in a `tower::buffer::Buffer`, inside all layers that refuse.
-//! * *expected `RequestBody<…>`*: see axum above. [`ValidateLayer`] and [`UpstreamLayer`] change the
-//!   body's type.
-//! * *doesn't satisfy `…: Render`*, or another trait that closures have: their arguments need types,
-//!   as in `|rejection: &Rejection, dialect: Dialect|`.
+//! * *the trait `Clone` is not implemented for …*: a layer that waits before it calls needs a service
+//!   that can be cloned. Wrap what cannot in a `tower::buffer::Buffer`, inside all layers that refuse.
+//! * *`<… as Body>::Data == Bytes`*: bodies are made of `Bytes`. `BodyExt::map_frame` of
+//!   `http_body_util` makes them so.
+//! * *expected `Result<Response<_>, _>`*: a service inside a layer answers in HTTP. If yours returns
+//!   something else, turn it into a response with `map_response`, inside all layers.
+//! * *required for … to implement `Classify<…>`*: [`UpstreamLayer::classify`] was given what knows
+//!   the errors of another client: [`HyperUtil`] those of hyper-util's. Any `Fn(&E) -> Fault` does.
+//! * *expected … `Result<_, Infallible>`*, in axum: the client at the end fails with errors of its
+//!   own. They have become answers on the way, but the type remains: put
+//!   `axum::error_handling::HandleErrorLayer` outermost.
+//! * *`Service<Request<RequestBody<…>>>` is not implemented for `FromFn<…>`*: see axum above.
+//!   [`ValidateLayer`] and [`UpstreamLayer`] change the body's type.
+//! * *implementation of `FnOnce` is not general enough*: the arguments of closures need types, as in
+//!   `|rejection: &Rejection, dialect: Dialect|`.
+//!
+//! Each stands, with all that the compiler says and what helps, in the repository's
+//! `crates/tollgate/tests/mistakes/`.
 //!
 //! # Recipes
 //!
