@@ -69,9 +69,9 @@ mod tokens;
 pub use body::{EditsClosed, Member, RequestBody, ResponseBody, SharedBody};
 pub use drain::{DrainBody, DrainFuture, DrainOnRefusal, DrainOnRefusalLayer};
 pub use facts::{
-    AttemptSettings, ChatRequest, ChatRequestBuilder, Cost, Fact, Feature, Features, ImageDetail,
-    ImageInput, InputKind, Model, OutputCap, Region, RequestId, TokenInput, TokenInputs,
-    UpstreamFault, Usage, UsageSlot, Workspace,
+    AttemptSettings, ChatRequest, ChatRequestBuilder, Cost, Fact, Feature, Features, IllegalRegion,
+    ImageDetail, ImageInput, InputKind, Model, OutputCap, Region, RequestId, TokenInput,
+    TokenInputs, UpstreamFault, Usage, UsageSlot, Workspace,
 };
 pub use gate::{Gate, GateFuture, GateLayer, Gated};
 pub use matcher::{Always, Matcher};

@@ -216,7 +216,7 @@ mod tests {
         let mut seen = HashSet::new();
         for name in FAMILIES.iter().flat_map(|family| family.names) {
             assert!(seen.insert(name), "{name}");
-            assert_eq!(&**known(name).unwrap().name(), *name);
+            assert_eq!(known(name).unwrap().as_str(), *name);
         }
         assert_eq!(known("gpt-9"), None);
         assert_eq!(known(""), None);

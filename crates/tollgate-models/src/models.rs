@@ -329,7 +329,7 @@ mod tests {
     }
 
     fn resolved<'a>(models: &'a Models, name: &str) -> Option<&'a str> {
-        models.resolve(name, None).map(|model| &**model.name())
+        models.resolve(name, None).map(Model::as_str)
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Estimator {
         if images.is_empty() {
             return TokenBounds::exact(0);
         }
-        let configured = self.0.image_rules.get(&**model.name()).copied();
+        let configured = self.0.image_rules.get(model.as_str()).copied();
         let known = configured.or_else(|| ImageRule::of_model(model.name()));
         let rule = known.unwrap_or(ImageRule::tiles(85, 170));
         let mut budget = HEADER_BUDGET;

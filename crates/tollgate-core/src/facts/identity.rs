@@ -1,4 +1,4 @@
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{cell::RefCell, cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
 
@@ -50,7 +50,7 @@ struct RegionName {
 
 impl Region {
     /// A region of this name, or `None` unless the name is 1 to 64 ASCII letters, digits, `-`,
-    /// `_` and `.`.
+    /// `_` and `.`; `"eu".parse::<Region>()` says the same in an error.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let legal = (1..=64).contains(&name.len())
@@ -97,6 +97,38 @@ impl std::hash::Hash for Region {
         self.as_str().hash(state);
     }
 }
+
+impl PartialOrd for Region {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Region {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl FromStr for Region {
+    type Err = IllegalRegion;
+
+    fn from_str(name: &str) -> Result<Self, IllegalRegion> {
+        Self::new(name).ok_or(IllegalRegion(()))
+    }
+}
+
+/// A text is no [`Region`]'s name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IllegalRegion(());
+
+impl fmt::Display for IllegalRegion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a region's name is 1 to 64 ASCII letters, digits, `-`, `_` and `.`")
+    }
+}
+
+impl std::error::Error for IllegalRegion {}
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,9 +268,12 @@ mod tests {
     fn region_names_are_one_plain_path_segment() {
         for legal in ["eu", "us-east_1", "EU.2"] {
             assert_eq!(Region::new(legal).unwrap().as_str(), legal);
+            assert_eq!(legal.parse(), Ok(Region::new(legal).unwrap()));
         }
         for illegal in ["", "e u", "eu/", "é", "eu\n", &"e".repeat(65)] {
             assert!(Region::new(illegal).is_none(), "{illegal:?}");
+            assert!(illegal.parse::<Region>().is_err(), "{illegal:?}");
         }
+        assert!(Region::new("eu") < Region::new("us"));
     }
 }

@@ -14,7 +14,7 @@ pub use chat::{
     TokenInputs,
 };
 pub use cost::Cost;
-pub use identity::{Region, RequestId, Workspace};
+pub use identity::{IllegalRegion, Region, RequestId, Workspace};
 pub use model::{Feature, Features, Model};
 pub use upstream::{AttemptSettings, UpstreamFault};
 pub use usage::{Usage, UsageSlot};

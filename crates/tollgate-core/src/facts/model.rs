@@ -16,10 +16,10 @@ use super::Fact;
 ///     .with_features([Feature::JsonObject, Feature::Tools, Feature::Images]);
 /// assert!(model.features().contains(Feature::Tools));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model(Arc<ModelInner>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ModelInner {
     name: Arc<str>,
     context_window: Option<u32>,
@@ -71,6 +71,12 @@ impl Model {
 
     /// The configured name.
     #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The configured name, to keep without a copy.
+    #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.0.name
     }
@@ -103,6 +109,12 @@ impl Model {
 impl Fact for Model {
     const NAME: &'static str = "Model";
     const WRITTEN_BY: &'static str = "ModelsLayer";
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Something that a request may ask for and a model may be able to do.
@@ -224,6 +236,7 @@ mod tests {
         let plain = Model::new("m");
         let wide = plain.clone().with_context_window(8);
         assert_eq!(plain.context_window(), None);
+        assert_eq!((plain.as_str(), plain.to_string()), ("m", "m".to_owned()));
         assert_eq!(wide.context_window(), Some(8));
     }
 }
