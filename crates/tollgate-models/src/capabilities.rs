@@ -1,8 +1,8 @@
 use tollgate_core::{
-    ByteRule, ChatRequest, Feature, Model, Rejection, RejectionKind, SharedBody, TokenCounter,
+    ChatRequest, Feature, Model, Rejection, RejectionKind, SharedBody, TokenCounter,
 };
 
-use crate::values;
+use crate::{values, window};
 
 /// Refuses what the model is known to be unable to do; one error, in the order in which OpenAI
 /// reports them.
@@ -12,12 +12,13 @@ pub(crate) fn check<C: TokenCounter>(
     model: &Model,
     counter: &C,
 ) -> Result<(), Rejection> {
+    values::developer_role(request, model)?;
     features(request, body, model)?;
     if let Some(body) = body {
         values::temperature(body, model)?;
     }
     output_cap(request, model)?;
-    context_window(request, model, counter)
+    window::check(request, model, counter)
 }
 
 fn features(
@@ -128,68 +129,13 @@ fn output_cap(request: &ChatRequest, model: &Model) -> Result<(), Rejection> {
     }
 }
 
-/// Refuses what does not fit for certain. An estimate may err, so it refuses nothing.
-fn context_window<C: TokenCounter>(
-    request: &ChatRequest,
-    model: &Model,
-    counter: &C,
-) -> Result<(), Rejection> {
-    let Some(window) = model.context_window().map(u64::from) else {
-        return Ok(());
-    };
-    let output = request.output_cap().map_or(0, |cap| cap.tokens);
-    let room = window.saturating_sub(output);
-    let inputs = request.inputs();
-    let is_text = inputs.images().is_empty() && inputs.opaque_parts() == 0;
-    // Most prompts fit by their bytes alone, and need not be looked at.
-    if is_text && ByteRule::text(inputs).upper <= room {
-        return Ok(());
-    }
-    let mut prompt = counter.bounds(request, model);
-    if prompt.lower <= room && prompt.upper > room {
-        let closer = counter.count(request, model);
-        // What was dear to learn is kept for the budget; mere bounds are not, because its own
-        // counter may know better.
-        if closer != prompt {
-            prompt = request.prompt_tokens(|_| closer);
-        }
-    }
-    if prompt.lower <= room {
-        return Ok(());
-    }
-
-    if prompt.lower < prompt.upper {
-        // Callers shorten their prompts by what they read here.
-        prompt = counter.count(request, model);
-    }
-    let tokens = prompt.estimate;
-    let explained = match request.output_cap() {
-        Some(_) => format!(
-            "you requested {} tokens ({tokens} in the messages, {output} in the completion). \
-             Please reduce the length of the messages or completion.",
-            tokens.saturating_add(output),
-        ),
-        None => format!(
-            "your messages resulted in {tokens} tokens. Please reduce the length of the messages."
-        ),
-    };
-    Err(Rejection::new(RejectionKind::InvalidRequest)
-        .with_param("messages")
-        .with_code(Some("context_length_exceeded".into()))
-        .with_message(format!(
-            "This model's maximum context length is {window} tokens. However, {explained}"
-        )))
-}
-
 fn or<'a>(place: &'a str, fallback: &'a str) -> &'a str {
     if place.is_empty() { fallback } else { place }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
-    use tollgate_core::{ChatRequestBuilder, InputKind, TokenBounds};
+    use tollgate_core::{ByteRule, ChatRequestBuilder};
 
     use super::*;
     use crate::known;
@@ -343,79 +289,5 @@ mod tests {
         );
         let new = ChatRequest::builder("m").output_cap("max_completion_tokens", 5);
         check(&new.build(), None, &model, &ByteRule::default()).unwrap();
-    }
-
-    #[test]
-    fn only_what_is_certain_exceeds_the_window() {
-        let model = Model::new("m").with_context_window(1_000);
-        let ask = |bytes: usize| {
-            ChatRequest::builder("m")
-                .message()
-                .text(InputKind::Content, vec![b'a'; bytes], false)
-        };
-        // Far above the window by the estimate, not above it for certain.
-        check(&ask(100_000).build(), None, &model, &ByteRule::default()).unwrap();
-        let rejection = refused(ask(128_000), &model);
-        assert_eq!(rejection.param(), Some("messages"));
-        assert_eq!(rejection.code(), Some("context_length_exceeded"));
-        assert_eq!(
-            rejection.message(),
-            "This model's maximum context length is 1000 tokens. However, your messages resulted in 42674 tokens. Please reduce the length of the messages."
-        );
-    }
-
-    #[test]
-    fn what_fits_by_its_bytes_is_not_looked_at() {
-        struct Looks(Cell<u32>);
-        impl TokenCounter for Looks {
-            fn bounds(&self, _: &ChatRequest, _: &Model) -> TokenBounds {
-                self.0.set(self.0.get() + 1);
-                TokenBounds::exact(1)
-            }
-        }
-        let model = Model::new("m").with_context_window(1_000);
-        let looks = Looks(Cell::new(0));
-        // One message and the answer's priming take 7 tokens at most.
-        for (bytes, looked) in [(493, 0), (494, 1)] {
-            let request = ChatRequest::builder("m")
-                .output_cap("max_tokens", 500)
-                .message()
-                .text(InputKind::Content, vec![b'a'; bytes], false);
-            check(&request.build(), None, &model, &looks).unwrap();
-            assert_eq!(looks.0.get(), looked);
-        }
-    }
-
-    #[test]
-    fn the_stated_cap_counts_against_the_window() {
-        struct Exactly(u64);
-        impl TokenCounter for Exactly {
-            fn bounds(&self, _: &ChatRequest, _: &Model) -> TokenBounds {
-                TokenBounds::new(0, 1, u64::MAX)
-            }
-            fn count(&self, _: &ChatRequest, _: &Model) -> TokenBounds {
-                TokenBounds::exact(self.0)
-            }
-        }
-        let model = known("gpt-4").unwrap();
-        let ask = || {
-            ChatRequest::builder("gpt-4")
-                .output_cap("max_tokens", 8_192)
-                .build()
-        };
-        let rejection = check(&ask(), None, &model, &Exactly(11)).unwrap_err();
-        assert_eq!(
-            rejection.message(),
-            "This model's maximum context length is 8192 tokens. However, you requested 8203 tokens (11 in the messages, 8192 in the completion). Please reduce the length of the messages or completion."
-        );
-
-        // The count is kept for whoever asks next.
-        let request = ChatRequest::builder("gpt-4")
-            .text(InputKind::Content, vec![b'a'; 200], false)
-            .output_cap("max_tokens", 8_000)
-            .build();
-        check(&request, None, &model, &Exactly(11)).unwrap();
-        let kept = request.prompt_tokens(|_| TokenBounds::exact(0));
-        assert_eq!(kept, TokenBounds::exact(11));
     }
 }

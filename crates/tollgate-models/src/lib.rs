@@ -76,8 +76,8 @@
 //!   others may use.
 //! * 400 where the request needs what the model cannot do, with OpenAI's messages: JSON mode,
 //!   `json_schema`, tools, images, audio, logprobs, reasoning, verbosity, web search, a temperature
-//!   where the model reasons, an output cap above the model's, and `context_length_exceeded`. Only what a model's configuration
-//!   states is checked: no features at all means that nothing is known, and the upstream decides.
+//!   where the model reasons, the role `developer` where it is unknown, an output cap above the
+//!   model's, and `context_length_exceeded`. Only what a model's configuration states is checked: no features at all means that nothing is known, and the upstream decides.
 //!   [`Feature::ParallelTools`](tollgate_core::Feature) is never a reason to refuse: it is the
 //!   upstream's default and a permission, not a demand.
 //!
@@ -102,6 +102,7 @@ mod layer;
 mod list;
 mod models;
 mod values;
+mod window;
 
 pub use catalogue::known;
 pub use config_error::ConfigError;

@@ -1,6 +1,8 @@
 //! Parameters of which a model takes some values and not others.
 
-use tollgate_core::{Feature, Model, Rejection, RejectionKind, SharedBody};
+use std::borrow::Cow;
+
+use tollgate_core::{ChatRequest, Feature, InputKind, Model, Rejection, RejectionKind, SharedBody};
 
 use crate::known;
 
@@ -54,11 +56,38 @@ pub(crate) fn temperature(body: &SharedBody, model: &Model) -> Result<(), Reject
     }
 }
 
-fn unsupported(param: &'static str, value: &str, supported: &str) -> Rejection {
+/// The first models that reasoned do not know the role `developer`; all others take it for `system`
+/// at least.
+pub(crate) fn developer_role(request: &ChatRequest, model: &Model) -> Result<(), Rejection> {
+    if !WITHOUT_DEVELOPERS.contains(&model.as_str()) {
+        return Ok(());
+    }
+    let texts = request.inputs().texts().iter();
+    let mut roles = texts.filter(|text| text.kind == InputKind::Role);
+    match roles.position(|role| &*role.text == b"developer") {
+        Some(index) => Err(unsupported(
+            format!("messages[{index}].role"),
+            "'developer'",
+            "",
+        )),
+        None => Ok(()),
+    }
+}
+
+const WITHOUT_DEVELOPERS: [&str; 4] = [
+    "o1-mini",
+    "o1-mini-2024-09-12",
+    "o1-preview",
+    "o1-preview-2024-09-12",
+];
+
+fn unsupported(param: impl Into<Cow<'static, str>>, value: &str, supported: &str) -> Rejection {
+    let param = param.into();
+    let message = format!(
+        "Unsupported value: '{param}' does not support {value} with this model. {supported}"
+    );
     Rejection::new(RejectionKind::InvalidRequest)
-        .with_message(format!(
-            "Unsupported value: '{param}' does not support {value} with this model. {supported}"
-        ))
+        .with_message(message.trim_end().to_owned())
         .with_param(param)
         .with_code(Some("unsupported_value".into()))
 }
@@ -139,5 +168,32 @@ mod tests {
             temperature(&with(fine), &newer).unwrap();
         }
         assert!(temperature(&with(r#""low""#), &newer).is_err());
+    }
+
+    #[test]
+    fn the_first_that_reasoned_know_no_developers() {
+        let ask = |roles: &[&'static str]| {
+            let request = roles
+                .iter()
+                .fold(ChatRequest::builder("m"), |request, role| {
+                    let request = request.message().text(InputKind::Role, *role, false);
+                    request.text(InputKind::Content, "developer", false)
+                });
+            request.build()
+        };
+        for name in WITHOUT_DEVELOPERS {
+            let model = known(name).unwrap();
+            developer_role(&ask(&["user", "assistant"]), &model).unwrap();
+            let rejection = developer_role(&ask(&["user", "developer"]), &model).unwrap_err();
+            assert_eq!(
+                rejection.message(),
+                "Unsupported value: 'messages[1].role' does not support 'developer' with this model."
+            );
+            assert_eq!(rejection.param(), Some("messages[1].role"));
+            assert_eq!(rejection.code(), Some("unsupported_value"));
+        }
+        for name in ["gpt-4o", "gpt-4", "o1", "o3-mini"] {
+            developer_role(&ask(&["developer"]), &known(name).unwrap()).unwrap();
+        }
     }
 }
