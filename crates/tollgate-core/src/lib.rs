@@ -6,6 +6,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | refuse a request | [`Rejection`]; its [`kind`](RejectionKind) decides HTTP status, OpenAI error and gRPC status |
+//! | refuse from middleware of another kind | [`Stamps`] |
 //! | give refusals another look | [`Render`] |
 //! | decide on the head of a request | [`Gate`] and [`GateLayer`] |
 //! | let only some requests meet a layer | [`Matcher`], the argument of each layer's `.when(..)` |

@@ -9,7 +9,23 @@ use crate::{Dialect, Fact, Region, Rejection, Render, RequestId};
 /// own all that is known, and on the answers that it lets through only what it was the first to
 /// know: so each answer is stamped once, by whichever layer stands outermost.
 ///
-/// For authors of layers; a [`Gate`](crate::Gate) gets this from [`GateLayer`](crate::GateLayer).
+/// A [`Gate`](crate::Gate) gets this from [`GateLayer`](crate::GateLayer). Middleware that cannot be
+/// one, because it awaits something, refuses in the same form by hand:
+///
+/// ```
+/// use http::Request;
+/// use tollgate_core::{DefaultRender, Dialect, Rejection, RejectionKind, Stamps};
+///
+/// let mut request = Request::new("the body");
+/// let stamps = Stamps::open(request.extensions_mut());
+/// // … the database does not know the key.
+/// let refusal = Rejection::new(RejectionKind::Unauthenticated);
+/// let dialect = Dialect::of(request.headers());
+/// let answer = stamps.refuse(refusal, dialect, &DefaultRender::default());
+/// assert_eq!(answer.status(), 401);
+/// assert!(answer.headers().contains_key("x-request-id"));
+/// // The body is `Bytes`; in axum it becomes the right one by `answer.map(Body::from)`.
+/// ```
 #[derive(Clone, Debug)]
 pub struct Stamps {
     request_id: RequestId,

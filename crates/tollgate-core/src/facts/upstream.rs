@@ -6,9 +6,10 @@ use super::Fact;
 
 /// An upstream's failure that became known before anything was sent to the caller.
 ///
-/// It rides in the extensions of an `Ok` response. A layer that knows the upstreams may fail over
-/// on it or map it; without one it is rendered as it stands. The texts are the upstream's: they
-/// must not name its keys, hosts or deployments.
+/// It rides in the extensions of an `Ok` response, which has been rendered as a
+/// [`Rejection`](crate::Rejection) already. A layer outside that knows the upstreams may fail over
+/// on the fault or map it; nobody else has to look. The texts are the upstream's: they must not name
+/// its keys, hosts or deployments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamFault {
