@@ -6,7 +6,6 @@ use crate::{
     edit::{Edits, Field, Put, Removal},
     identity::{Belonging, Identity},
     json::{Invalid, Scanner},
-    text::text_length,
 };
 
 /// How events are to be read. All of it holds for a whole stream.
@@ -50,12 +49,9 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// Bytes of output text, all of them.
-    pub(crate) fn output_bytes(&self, json: &str, findings: &Findings) -> u64 {
-        let texts = findings.holes.iter().filter(|hole| hole.is_text);
-        texts.fold(self.text_bytes, |bytes, hole| {
-            let text = json.as_bytes().get(hole.inside.clone());
-            bytes + text.map_or(0, text_length)
-        })
+    pub(crate) fn output_bytes(&self, findings: &Findings) -> u64 {
+        let texts = findings.holes.iter().filter_map(|hole| hole.text_bytes);
+        self.text_bytes + texts.sum::<u64>()
     }
 }
 
@@ -63,8 +59,8 @@ impl Chunk {
 #[derive(Clone, Debug)]
 pub(crate) struct Hole {
     pub(crate) inside: Range<usize>,
-    /// It is output, not padding.
-    pub(crate) is_text: bool,
+    /// The bytes of its text, if that is output and not padding.
+    pub(crate) text_bytes: Option<u64>,
 }
 
 /// What was found besides the chunk itself; kept from event to event for its memory.
@@ -152,7 +148,7 @@ impl Reader<'_, '_> {
                 b"model" => belonging.saw(Field::Model, self.scanner.skip()?),
                 b"obfuscation" if self.scanner.peek()? == b'"' => {
                     let inside = self.scanner.string()?;
-                    self.hole(inside, false);
+                    self.hole(inside, None);
                 }
                 b"prompt_filter_results" | b"prompt_annotations" => {
                     self.pass()?;
@@ -312,19 +308,18 @@ impl Reader<'_, '_> {
     }
 
     fn text(&mut self) -> Result<(), Invalid> {
-        let inside = self.scanner.string()?;
-        if !self.hole(inside.clone(), true) {
-            let text = self.json.as_bytes().get(inside).unwrap_or_default();
-            self.chunk.text_bytes += text_length(text);
+        let (inside, bytes) = self.scanner.text()?;
+        if !self.hole(inside, Some(bytes)) {
+            self.chunk.text_bytes += bytes;
         }
         Ok(())
     }
 
-    fn hole(&mut self, inside: Range<usize>, is_text: bool) -> bool {
+    fn hole(&mut self, inside: Range<usize>, text_bytes: Option<u64>) -> bool {
         let holes = &mut self.findings.holes;
         let room = holes.len() < MAX_HOLES;
         if room {
-            holes.push(Hole { inside, is_text });
+            holes.push(Hole { inside, text_bytes });
         }
         room
     }

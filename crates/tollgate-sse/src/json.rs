@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::text::string_length;
+use crate::text;
 
 /// The text is not JSON, or is nested too deeply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +117,20 @@ impl<'a> Scanner<'a> {
 
     /// Passes over a string; says where its inside stood.
     pub(crate) fn string(&mut self) -> Result<Range<usize>, Invalid> {
+        self.text().map(|(inside, _)| inside)
+    }
+
+    /// The same, and how many bytes its text has.
+    pub(crate) fn text(&mut self) -> Result<(Range<usize>, u64), Invalid> {
         if self.peek()? != b'"' {
             return Err(Invalid);
         }
         let start = self.at + 1;
         let inside = self.json.get(start..).ok_or(Invalid)?;
-        let length = string_length(inside).ok_or(Invalid)?;
-        self.at = start + length + 1;
-        Ok(start..start + length)
+        let read = text::read(inside).ok_or(Invalid)?;
+        let end = start + read.length;
+        self.at = end + 1;
+        Ok((start..end, read.text_bytes))
     }
 
     /// Checks that nothing but white space is left.

@@ -82,7 +82,7 @@ impl JsonAnswer {
             return Err(Refusal::Fault(fault));
         }
         if let Some(slot) = slot {
-            let text_bytes = chunk.output_bytes(json, &findings);
+            let text_bytes = chunk.output_bytes(&findings);
             let pieces = chunk.choices.min(text_bytes as usize) as u64;
             slot.add_output(pieces, text_bytes);
             let reported = chunk.usage.and_then(|usage| json.get(usage));

@@ -32,8 +32,19 @@ impl Output {
 
     /// The piece has been read.
     pub(crate) fn end(&mut self, piece: Bytes) {
-        if self.copied.is_empty() && !self.run.is_empty() {
+        if self.run.is_empty() {
+            return;
+        }
+        if self.copied.is_empty() {
             self.piece = piece;
+        } else if self.len() <= SMALL_BYTES {
+            // It will be copied once anyway.
+            let mut all = Vec::with_capacity(self.len());
+            all.extend_from_slice(&self.copied);
+            all.extend_from_slice(&piece[self.run.clone()]);
+            self.run = 0..all.len();
+            self.piece = all.into();
+            self.copied.clear();
         } else {
             self.flush(&piece);
         }
@@ -100,6 +111,11 @@ impl Output {
         if self.copied.capacity() > MAX_KEPT_BYTES {
             return std::mem::take(&mut self.copied).freeze();
         }
+        if self.copied.len() <= SMALL_BYTES {
+            let bytes = Bytes::copy_from_slice(&self.copied);
+            self.copied.clear();
+            return bytes;
+        }
         self.copied.split().freeze()
     }
 
@@ -145,6 +161,9 @@ impl Draft<'_> {
         self.buffer.truncate(self.event);
     }
 }
+
+/// To copy less than this into memory of its own is cheaper than to share the buffer.
+const SMALL_BYTES: usize = 2 << 10;
 
 /// A larger buffer is not kept for what comes next.
 const MAX_KEPT_BYTES: usize = 64 << 10;

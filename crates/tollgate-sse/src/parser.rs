@@ -20,6 +20,8 @@ pub(crate) struct Parser {
     at: usize,
     /// The beginning of a line that earlier pieces brought. If there is any, the piece is used up.
     line: BytesMut,
+    /// How long that line may become; 0 if there is none.
+    max_line_bytes: usize,
     data: Data,
     /// The data of an event that is not one slice of the piece.
     joined: BytesMut,
@@ -64,6 +66,7 @@ impl Parser {
             max_event_bytes,
             at: 0,
             line: BytesMut::new(),
+            max_line_bytes: 0,
             data: Data::None,
             joined: BytesMut::new(),
             data_lines: 0,
@@ -103,6 +106,14 @@ impl Parser {
     /// was cut small only make a line longer.
     #[inline]
     pub(crate) fn begin(&mut self, piece: &[u8]) -> bool {
+        if self.line.len() + piece.len() <= self.max_line_bytes && is_short_and_within_line(piece) {
+            self.line.extend_from_slice(piece);
+            return false;
+        }
+        self.begin_any(piece)
+    }
+
+    fn begin_any(&mut self, piece: &[u8]) -> bool {
         self.at = 0;
         if self.line.is_empty() {
             if self.swallow_lf && !piece.is_empty() {
@@ -113,13 +124,10 @@ impl Parser {
         }
         match memchr2(b'\n', b'\r', piece) {
             Some(end) => self.end_carried(piece, end),
-            None if self.fits(self.line.len() + piece.len()) => {
-                self.line.extend_from_slice(piece);
-                return false;
-            }
-            None => self.fail(),
+            None => self.carry(piece),
         }
-        true
+        // That a line has become too large is for `advance` to tell.
+        self.line.is_empty()
     }
 
     /// Reads on until an event is complete (`true`) or the piece is used up.
@@ -134,11 +142,7 @@ impl Parser {
                 None => None,
             };
             let Some(length) = found else {
-                if self.fits(rest.len()) {
-                    self.carry(piece);
-                    return Ok(false);
-                }
-                self.fail();
+                self.carry(piece);
                 break;
             };
             let line = self.at..self.at + length;
@@ -152,7 +156,10 @@ impl Parser {
             }
             self.check_lines();
         }
-        Err(EventTooLarge(()))
+        match self.too_large {
+            true => Err(EventTooLarge(())),
+            false => Ok(false),
+        }
     }
 
     /// The event that [`advance`](Self::advance) has found.
@@ -226,12 +233,16 @@ impl Parser {
     /// Whether the event fits with one more line of this length. What counts does not depend on
     /// how the stream was cut: a line that is too long is so from the first byte too many.
     pub(crate) fn fits(&self, line: usize) -> bool {
-        let held = match &self.data {
+        self.held() + line <= self.max_event_bytes
+    }
+
+    /// What the event holds already, with the LF that joins it to the next line.
+    fn held(&self) -> usize {
+        match &self.data {
             Data::None => 0,
             Data::Slice { value, .. } => value.len() + 1,
             Data::Joined { from, .. } => self.joined.len() - from + 1,
-        };
-        held + line <= self.max_event_bytes
+        }
     }
 
     /// Forgets the event that was handed out last.
@@ -358,6 +369,7 @@ impl Parser {
             }
         }
         self.line.clear();
+        self.max_line_bytes = 0;
     }
 
     /// Reads a line that is not the first one with data.
@@ -411,10 +423,17 @@ impl Parser {
     fn carry(&mut self, piece: &[u8]) {
         self.unslice(piece);
         let rest = &piece[std::mem::take(&mut self.at)..];
-        if !rest.is_empty() {
-            self.line.reserve(rest.len().max(TYPICAL_BYTES));
-            self.line.extend_from_slice(rest);
+        if rest.is_empty() {
+            return;
         }
+        self.max_line_bytes = self.max_event_bytes.saturating_sub(self.held());
+        if self.line.len() + rest.len() > self.max_line_bytes {
+            return self.fail();
+        }
+        if self.line.is_empty() {
+            self.line.reserve(rest.len().max(TYPICAL_BYTES));
+        }
+        self.line.extend_from_slice(rest);
     }
 
     /// Copies the data that was a slice of the piece.
@@ -446,6 +465,27 @@ impl Parser {
         *self = Self::new(self.max_event_bytes);
         self.too_large = true;
     }
+}
+
+/// Whether the piece surely holds no line end, told in less time than a search needs to begin.
+#[inline]
+fn is_short_and_within_line(piece: &[u8]) -> bool {
+    match piece.last_chunk() {
+        Some(last) if piece.len() <= 32 => {
+            let words = piece.chunks_exact(8).filter_map(<[u8]>::first_chunk);
+            words.fold(low_bytes(last), |low, word| low | low_bytes(word)) == 0
+        }
+        _ => false,
+    }
+}
+
+/// Not 0 if one of the bytes is below 0x0e, as line ends are.
+#[inline]
+fn low_bytes(word: &[u8; 8]) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    let word = u64::from_le_bytes(*word);
+    word.wrapping_sub(ONES * 0x0e) & !word & TOPS
 }
 
 impl fmt::Debug for Parser {

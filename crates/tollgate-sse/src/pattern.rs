@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::{
     chunk::{Chunk, Findings, Hole},
     edit::Edit,
-    text::{string_length, text_length},
+    text,
 };
 
 /// A chunk that was read, as a pattern for those that follow.
@@ -114,23 +114,23 @@ impl Pattern {
         let mut text_bytes = self.text_bytes;
         let mut at = 0;
         let mut same_from = 0;
-        for Hole { inside, is_text } in &self.holes {
-            let same = &self.json[same_from..inside.start];
+        for hole in &self.holes {
+            let Range { start, end } = hole.inside;
+            let same = &self.json[same_from..start];
             let rest = data[at..].strip_prefix(same)?;
-            let length = string_length(rest)?;
-            let text = &rest[..length];
-            // The rest is equal to what was checked before.
-            if !text.is_ascii() {
-                std::str::from_utf8(text).ok()?;
+            let read = text::read(rest)?;
+            // What is the same was checked before.
+            if !read.is_ascii {
+                std::str::from_utf8(&rest[..read.length]).ok()?;
             }
-            if *is_text {
-                text_bytes += text_length(text);
+            if hole.text_bytes.is_some() {
+                text_bytes += read.text_bytes;
             }
-            at += same.len() + length;
-            same_from = inside.end;
+            at += same.len() + read.length;
+            same_from = end;
             moves.push(Move {
-                from: inside.start,
-                pattern_end: inside.end,
+                from: start,
+                pattern_end: end,
                 event_end: at,
             });
         }

@@ -146,6 +146,8 @@ impl<T: Tap> Reframer<T> {
         }
     }
 
+    // Most pieces of a stream that is cut small never come here.
+    #[inline(never)]
     fn read(&mut self, piece: Bytes) {
         let Self {
             parser,

@@ -97,7 +97,7 @@ impl Rules {
             let fault = fault::reported(json.get(error).unwrap_or_default());
             return self.fail(fault, outlet, piece);
         }
-        let text_bytes = chunk.output_bytes(json, &self.findings);
+        let text_bytes = chunk.output_bytes(&self.findings);
         // A piece holds a token at least.
         let observed = self.passed.pieces + u64::from(text_bytes > 0);
         let reported = chunk.usage.clone().and_then(|usage| json.get(usage));

@@ -1,58 +1,58 @@
 //! The insides of JSON strings.
 
-/// The length of the string whose inside begins here, up to its closing quote.
-pub(crate) fn string_length(inside: &[u8]) -> Option<usize> {
+/// What a string's inside was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inside {
+    /// Its bytes, up to the closing quote.
+    pub(crate) length: usize,
+    /// Its bytes once its escapes are resolved.
+    pub(crate) text_bytes: u64,
+    pub(crate) is_ascii: bool,
+}
+
+/// Reads the string whose inside begins here.
+pub(crate) fn read(bytes: &[u8]) -> Option<Inside> {
     let mut at = 0;
+    let mut saved = 0;
+    let mut seen = 0;
     loop {
-        at += plain_length(inside.get(at..)?);
-        match inside.get(at)? {
-            b'"' => return Some(at),
-            b'\\' => match inside.get(at + 1)? {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-                b'u' => {
-                    let digits = inside.get(at + 2..at + 6)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
-                        return None;
-                    }
-                    at += 6;
-                }
-                _ => return None,
-            },
+        at += plain_length(bytes.get(at..)?, &mut seen);
+        let (taken, spelled) = match bytes.get(at..)? {
+            [b'"', ..] => break,
+            [
+                b'\\',
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                ..,
+            ] => (2, 1),
+            [b'\\', b'u', a, b, c, d, ..] => (6, unescaped_length([*a, *b, *c, *d])?),
             _ => return None,
-        }
-    }
-}
-
-/// The number of bytes that a string's inside has once its escapes are resolved.
-pub(crate) fn text_length(inside: &[u8]) -> u64 {
-    let mut length = inside.len() as u64;
-    let mut rest = inside;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        let escape = rest.get(at..).unwrap_or_default();
-        let (taken, spelled) = match escape {
-            [b'\\', b'u', a, b, c, d, ..] => (6, unescaped_length([*a, *b, *c, *d])),
-            _ => (2, 1),
         };
-        length = length.saturating_sub(taken as u64 - spelled);
-        rest = escape.get(taken..).unwrap_or_default();
+        at += taken;
+        saved += taken - spelled;
     }
-    length
+    Some(Inside {
+        length: at,
+        text_bytes: (at - saved) as u64,
+        is_ascii: seen & TOPS == 0,
+    })
 }
 
-fn unescaped_length(digits: [u8; 4]) -> u64 {
-    match digits {
+fn unescaped_length(digits: [u8; 4]) -> Option<usize> {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    Some(match digits {
         [b'0', b'0', b'0'..=b'7', _] => 1,
         [b'0', b'0'..=b'7', ..] => 2,
         // Half of a pair, which takes four bytes together.
         [b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', ..] => 2,
         _ => 3,
-    }
+    })
 }
 
-/// How many bytes stand before the first quote, backslash or control character.
-fn plain_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
+/// How many bytes stand before the first quote, backslash or control character; their bits are
+/// noted in `seen`.
+fn plain_length(bytes: &[u8], seen: &mut u64) -> usize {
     let mut at = 0;
     // Eight bytes a step. A byte is below n if subtracting n borrows from its top bit. Borrows run
     // into later bytes only, so that the first one found is always right.
@@ -64,14 +64,26 @@ fn plain_length(bytes: &[u8]) -> usize {
         let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
         let found = control | quote | backslash;
         if found != 0 {
+            // What stands in front of the byte that was found.
+            *seen |= word & (found & found.wrapping_neg()).wrapping_sub(1);
             return at + found.trailing_zeros() as usize / 8;
         }
+        *seen |= word;
         at += 8;
     }
     let rest = bytes.get(at..).unwrap_or_default();
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    at + rest.iter().position(special).unwrap_or(rest.len())
+    for byte in rest {
+        if matches!(byte, b'"' | b'\\' | 0..=0x1f) {
+            break;
+        }
+        *seen |= u64::from(*byte);
+        at += 1;
+    }
+    at
 }
+
+const ONES: u64 = u64::MAX / 255;
+const TOPS: u64 = ONES << 7;
 
 #[cfg(test)]
 mod tests {
@@ -92,10 +104,14 @@ mod tests {
                 .encode_utf16()
                 .map(|unit| format!("\\u{unit:04x}"))
                 .collect();
-            assert_eq!(text_length(ascii.as_bytes()), text.len() as u64, "{text}");
             let json = serde_json::to_string(text).unwrap();
-            let inside = json.get(1..json.len() - 1).unwrap();
-            assert_eq!(text_length(inside.as_bytes()), text.len() as u64, "{text}");
+            for inside in [format!("{ascii}\" and more"), json[1..].to_owned()] {
+                let read = read(inside.as_bytes()).unwrap();
+                assert_eq!(read.text_bytes, text.len() as u64, "{text}");
+                let length = read.length;
+                assert_eq!(inside.as_bytes()[length], b'"');
+                assert_eq!(read.is_ascii, inside[..length].is_ascii(), "{text}");
+            }
         }
     }
 
@@ -103,7 +119,10 @@ mod tests {
         #[test]
         fn plain_text_ends_where_a_byte_is_special(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-            prop_assert_eq!(plain_length(&bytes), bytes.iter().position(special).unwrap_or(bytes.len()));
+            let plain = bytes.iter().position(special).unwrap_or(bytes.len());
+            let mut seen = 0;
+            prop_assert_eq!(plain_length(&bytes, &mut seen), plain);
+            prop_assert_eq!(seen & TOPS == 0, bytes[..plain].is_ascii());
         }
     }
 }
