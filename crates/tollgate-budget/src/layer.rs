@@ -1,6 +1,6 @@
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use tollgate_core::{Always, ByteRule, DefaultRender};
+use tollgate_core::{Always, ByteRule, DefaultRender, Matcher, Render, TokenCounter};
 use tower_layer::Layer;
 
 use crate::{
@@ -51,7 +51,7 @@ impl<St, C, K, M, R, D> BudgetLayer<St, C, K, M, R, D> {
     ///
     /// It is asked for bounds first, and for a count only where these are further apart than a
     /// thousandth of the narrowest limit on tokens.
-    pub fn counter<C2>(self, counter: C2) -> BudgetLayer<St, C2, K, M, R, D> {
+    pub fn counter<C2: TokenCounter>(self, counter: C2) -> BudgetLayer<St, C2, K, M, R, D> {
         BudgetLayer {
             rules: Rules {
                 store: self.rules.store,
@@ -172,7 +172,7 @@ impl<St, C, K, M, R, D> BudgetLayer<St, C, K, M, R, D> {
     }
 
     /// Decides only on requests that match; others pass untouched and cost nothing.
-    pub fn when<M2>(self, matcher: M2) -> BudgetLayer<St, C, K, M2, R, D> {
+    pub fn when<M2: Matcher>(self, matcher: M2) -> BudgetLayer<St, C, K, M2, R, D> {
         BudgetLayer {
             rules: self.rules,
             matcher,
@@ -182,7 +182,7 @@ impl<St, C, K, M, R, D> BudgetLayer<St, C, K, M, R, D> {
     }
 
     /// Renders refusals with `render` in place of [`DefaultRender`].
-    pub fn render<R2>(self, render: R2) -> BudgetLayer<St, C, K, M, R2, D> {
+    pub fn render<R2: Render>(self, render: R2) -> BudgetLayer<St, C, K, M, R2, D> {
         BudgetLayer {
             rules: self.rules,
             matcher: self.matcher,

@@ -34,6 +34,10 @@ use crate::{Denial, Key, Settled, StoreError, Units};
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    note = "an observer is a type that implements those methods of `Observe` that it needs, not a \
+            closure"
+)]
 pub trait Observe: Send + Sync + 'static {
     /// A call was admitted and this much reserved.
     fn reserved(&self, key: &Key<'_>, cost: Units) {

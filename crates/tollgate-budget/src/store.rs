@@ -9,6 +9,10 @@ use crate::{Dimension, Limit, Units};
 /// of [`Held`](Self::Held) ensures within a process.
 ///
 /// The repository's `examples/custom-store` is a store that asks a service over a socket.
+#[diagnostic::on_unimplemented(
+    note = "`MemoryStore` counts in this process; a store that several processes share implements \
+            `Store`"
+)]
 pub trait Store: Clone + Send + Sync + 'static {
     /// An open reservation. It cannot be cloned, and [`settle`](Self::settle) consumes it.
     type Held: Send + Sync + 'static;
