@@ -145,17 +145,23 @@ impl Compiler {
     }
 }
 
-/// The text without what changes with every edit elsewhere: lines that are not the case's, versions
-/// of crates, files that full names of types were written to.
+/// The text without what changes with every edit elsewhere: lines that are not the case's, lists of
+/// what else there is, versions of crates, files that full names of types were written to.
 fn lasting(said: &str) -> String {
     let mut kept = String::new();
     let mut elsewhere = false;
+    let mut others = false;
     for line in said.lines() {
-        let written = line.contains("name for the type has been written to");
-        if written || line.contains("consider using `--verbose`") {
+        let text = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
+        if text.contains("other types implement trait") || text.contains("` is implemented for `") {
+            others = true;
+        } else if text.is_empty() || NEXT.iter().any(|next| text.starts_with(next)) {
+            others = false;
+        }
+        let written = text.contains("name for the type has been written to");
+        if others || written || text.contains("consider using `--verbose`") {
             continue;
         }
-        let text = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
         let line = match text.split(' ').next() {
             Some("-->" | ":::") => {
                 elsewhere = !text.contains(CASES);
@@ -177,6 +183,9 @@ fn lasting(said: &str) -> String {
     }
     kept
 }
+
+/// What may follow a list of what else there is.
+const NEXT: &[&str] = &["note:", "= note: required", "error"];
 
 /// Without the line, and of another's crate its name alone.
 fn place(text: &str) -> String {
