@@ -193,13 +193,12 @@ mod tests {
         }
         let tried: Vec<_> = pool.targets().take(2).cloned().collect();
         let mut leases = Vec::with_capacity(1_000);
-        let info = allocation_counter::measure(|| {
+        tollgate_testing::assert_allocations(0, || {
             for _ in 0..500 {
                 leases.push(pool.take_first().unwrap());
                 leases.push(pool.take_next(&tried).unwrap());
             }
             leases.clear();
         });
-        assert_eq!(info.count_total, 0);
     }
 }

@@ -1,9 +1,9 @@
 //! What an event costs in memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use tollgate_sse::{Framer, Reframer};
+use tollgate_testing::{Allocations, assert_allocations, measure_allocations};
 
 const WORDS: [&str; 4] = [" of", "", " caf\u{e9}", " \\\"quoted\\\" and more"];
 
@@ -27,7 +27,7 @@ fn pieces(in_choice: &str, size: usize) -> Vec<Bytes> {
 }
 
 /// What the pieces cost a re-framer that has seen enough of the stream.
-fn cost(pieces: Vec<Bytes>) -> (u64, AllocationInfo) {
+fn cost(pieces: Vec<Bytes>) -> (u64, Allocations) {
     let mut reframer = Reframer::new();
     for at in 0..20 {
         reframer.push(chunk("", at));
@@ -37,15 +37,16 @@ fn cost(pieces: Vec<Bytes>) -> (u64, AllocationInfo) {
     // The first piece in this form makes room.
     reframer.push(pieces.next().unwrap());
     reframer.take_output();
-    let mut outputs = 0;
-    let info = measure(|| {
+    let measured = measure_allocations(|| {
+        let mut outputs = 0;
         for piece in pieces {
             reframer.push(piece);
             outputs += u64::from(!reframer.take_output().is_empty());
         }
+        outputs
     });
     assert!(reframer.end().is_none());
-    (outputs, info)
+    measured
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn an_unchanged_event_costs_nothing() {
     for whole in [one_each, five_each.map(Bytes::from).collect()] {
         let (outputs, info) = cost(whole);
         assert!(outputs > 100);
-        assert_eq!(info.count_total, 0);
+        assert_eq!(info.count, 0);
     }
 }
 
@@ -65,11 +66,11 @@ fn other_events_cost_a_buffer_for_each_output_at_most() {
     for (in_choice, size) in [("", 17), ("", 1_000), ("", 16_000), (filters, 1_000)] {
         let (outputs, info) = cost(pieces(in_choice, size));
         assert!(
-            info.count_total <= outputs + 16,
+            info.count <= outputs + 16,
             "{size}: {} for {outputs} outputs",
-            info.count_total
+            info.count
         );
-        assert!(info.count_current <= 4, "{size}");
+        assert!(info.kept <= 4, "{size}");
     }
 }
 
@@ -77,16 +78,17 @@ fn other_events_cost_a_buffer_for_each_output_at_most() {
 fn the_framer_costs_nothing_for_what_comes_whole() {
     let pieces: Vec<Bytes> = (0..1_000).map(|at| chunk("", at).into()).collect();
     let mut framer = Framer::new();
-    let mut events = 0;
-    let info = measure(|| {
+    let events = assert_allocations(0, || {
+        let mut events = 0;
         for piece in pieces {
             framer.push(piece);
             while framer.next_event().unwrap().is_some() {
                 events += 1;
             }
         }
+        events
     });
-    assert_eq!((events, info.count_total), (1_000, 0));
+    assert_eq!(events, 1_000);
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn hostile_events_take_a_few_times_their_size_and_leave_nothing() {
     ] {
         for size in [64 << 10, 1 << 20] {
             let mut reframer = Reframer::new().show_usage(false);
-            let info = measure(|| {
+            let ((), info) = measure_allocations(|| {
                 for _ in 0..3 {
                     for at in (0..event.len()).step_by(size) {
                         reframer.push(event.slice(at..event.len().min(at + size)));
@@ -121,13 +123,9 @@ fn hostile_events_take_a_few_times_their_size_and_leave_nothing() {
                 reframer.take_output();
             });
             assert!(reframer.end().is_none());
-            let most = info.bytes_max as usize / EVENT_BYTES;
+            let most = info.peak_bytes as usize / EVENT_BYTES;
             assert!(most < 10, "{most} times an event");
-            assert!(
-                info.bytes_current < 300_000,
-                "{} bytes kept",
-                info.bytes_current
-            );
+            assert!(info.kept_bytes < 300_000, "{} bytes kept", info.kept_bytes);
         }
     }
 }

@@ -19,7 +19,7 @@ use tollgate_core::{
 };
 use tollgate_sse::{Flow, SseBody, SseLayer, StreamEnd, Tap};
 use tollgate_testing::{
-    BodyWatch, ReadyProbe, ScriptedBody, assert_future, assert_layered, check_body,
+    BodyWatch, ReadyProbe, ScriptedBody, Splits, assert_future, assert_layered, check_body,
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -457,11 +457,10 @@ async fn json_answer(body: ScriptedBody) -> (Response<()>, bytes::Bytes, UsageSl
 async fn a_whole_answer_is_read_once_and_keeps_its_bytes() {
     let json = r#"{ "prompt_filter_results":[{}], "id":"", "choices":[ {"content_filter_results":{"hate":{}},"index":0,"message":{"role":"assistant","content":"Grüße"},"logprobs":-1.0e-4,"finish_reason":"stop"} ], "usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11} }"#;
     let clean = r#"{ "id":"", "choices":[ {"index":0,"message":{"role":"assistant","content":"Grüße"},"logprobs":-1.0e-4,"finish_reason":"stop"} ], "usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11} }"#;
-    let whole = bytes::Bytes::from(json);
-    for [first, second] in tollgate_testing::two_way_splits(&whole) {
-        let body = ScriptedBody::new().data(first).pending().data(second);
+    let read = Splits::of(json).check_async(async |pieces| {
+        let pausing = |body: ScriptedBody, piece| body.pending().data(piece);
+        let body = pieces.into_iter().fold(ScriptedBody::new(), pausing);
         let (head, data, slot) = json_answer(body).await;
-        assert_eq!(data, clean);
         assert_eq!(
             head.headers()["content-length"],
             clean.len().to_string().as_str()
@@ -472,7 +471,9 @@ async fn a_whole_answer_is_read_once_and_keeps_its_bytes() {
         );
         assert_eq!(slot.usage(), Some(Usage::new(9, 2)));
         assert_eq!((slot.output_pieces(), slot.output_bytes()), (1, 7));
-    }
+        data
+    });
+    assert_eq!(read.await, clean);
     let piece = bytes::Bytes::from(clean);
     let untouched = with_type("application/json", ScriptedBody::new().data(piece.clone()));
     let response = answer(SseLayer::new(), Request::new(()), untouched).await;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use random::Random;
 use sse_core::{SseDecoder, SseEvent};
 use tollgate_sse::{EventTooLarge, Framer};
+use tollgate_testing::Splits;
 
 /// Name, data and last id of an event.
 type Seen = (String, String, String);
@@ -121,8 +122,7 @@ fn the_end_of_a_stream_shows_what_was_not_completed() {
         ("data: a\n\n", None),
         ("data: a\n\n: data: b", None),
     ] {
-        let text = Bytes::from(text);
-        for pieces in tollgate_testing::two_way_splits(&text) {
+        let (events, data) = Splits::of(text).check(|pieces| {
             let mut framer = Framer::new();
             let mut events = 0;
             for piece in pieces {
@@ -131,11 +131,12 @@ fn the_end_of_a_stream_shows_what_was_not_completed() {
                     events += 1;
                 }
             }
-            assert_eq!(events, 1);
             let data = framer.finish().map(|event| event.data().to_vec());
-            assert_eq!(data.as_deref(), left.map(str::as_bytes), "{text:?}");
             assert!(framer.finish().is_none());
-        }
+            (events, data)
+        });
+        assert_eq!(events, 1);
+        assert_eq!(data.as_deref(), left.map(str::as_bytes), "{text:?}");
     }
 }
 
@@ -210,11 +211,11 @@ fn nothing_is_kept_of_what_comes_after_an_error() {
 #[test]
 fn memory_is_bounded_whatever_comes() {
     let bounded = |piece: Bytes, times: usize| {
-        let mut result = Ok(0);
-        let measured = allocation_counter::measure(|| {
-            result = until_too_large(1 << 20, std::iter::repeat_n(piece.clone(), times));
+        let (result, measured) = tollgate_testing::measure_allocations(|| {
+            until_too_large(1 << 20, std::iter::repeat_n(piece.clone(), times))
         });
-        assert!(measured.bytes_max < 4 << 20, "{} bytes", measured.bytes_max);
+        let most = measured.peak_bytes;
+        assert!(most < 4 << 20, "{most} bytes");
         result
     };
     let kilobytes = |text: &str| Bytes::from(text.repeat((64 << 10) / text.len()));

@@ -5,11 +5,10 @@ mod random;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use random::Random;
 use serde_json::Value;
 use tollgate_core::ChatRequest;
 use tollgate_sse::{Reframer, SseLayer, StreamEnd};
-use tollgate_testing::{ReadyProbe, ScriptedBody, check_body};
+use tollgate_testing::{ReadyProbe, ScriptedBody, Splits, check_body};
 use tower::{Layer, ServiceExt};
 
 struct Case {
@@ -155,34 +154,17 @@ fn check(case: &Case, output: &[u8], reframer: &Reframer) {
 
 #[test]
 fn no_cut_makes_a_difference() {
-    let mut random = Random::new(4);
     for case in cases() {
         let whole: Bytes = case.pieces.concat().into();
         let (expected, reframer) = reframe(&case, [whole.clone()]);
         check(&case, &expected, &reframer);
-        for cut in tollgate_testing::two_way_splits(&whole) {
-            let at = cut[0].len();
-            let (output, reframer) = reframe(&case, cut);
-            assert!(output == expected, "{} cut at {at}", case.name);
-            check_end(&case, &reframer);
-        }
-        for _ in 0..random::cases(100) {
-            let (mut one, mut two) = (random.below(whole.len() + 1), random.below(whole.len() + 1));
-            if one > two {
-                std::mem::swap(&mut one, &mut two);
-            }
-            let pieces = [
-                whole.slice(..one),
-                whole.slice(one..two),
-                whole.slice(two..),
-            ];
+        let pairs = random::cases(100);
+        let output = Splits::of(whole).seed(4).pairs(pairs).check(|pieces| {
             let (output, reframer) = reframe(&case, pieces);
-            assert!(output == expected, "{} cut at {one} and {two}", case.name);
             check_end(&case, &reframer);
-        }
-        let (output, reframer) = reframe(&case, tollgate_testing::byte_by_byte(&whole));
-        assert!(output == expected, "{} byte by byte", case.name);
-        check_end(&case, &reframer);
+            String::from_utf8(output).unwrap()
+        });
+        assert_eq!(output.as_bytes(), expected, "{}", case.name);
     }
 }
 

@@ -85,4 +85,4 @@ pub use check_forwarding::check_forwarding;
 pub use fake_clock::FakeClock;
 pub use ready_probe::ReadyProbe;
 pub use scripted_body::{BodyWatch, ScriptError, ScriptedBody};
-pub use splits::{Splits, byte_by_byte, two_way_splits};
+pub use splits::{Splits, byte_by_byte};

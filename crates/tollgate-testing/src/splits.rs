@@ -7,11 +7,6 @@ pub fn byte_by_byte(bytes: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
     (0..bytes.len()).map(|at| bytes.slice(at..at + 1))
 }
 
-/// Every way to cut bytes in two, the empty cuts at both ends included.
-pub fn two_way_splits(bytes: &Bytes) -> impl Iterator<Item = [Bytes; 2]> + '_ {
-    (0..=bytes.len()).map(|at| [bytes.slice(..at), bytes.slice(at..)])
-}
-
 /// Checks that it makes no difference how bytes are cut: networks cut as they like.
 ///
 /// They are tried whole, byte by byte, with each single cut, and with pairs of cuts at random, which

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use rustix::time::{ClockId, clock_gettime};
 use tollgate_core::{Rejection, RequestBody, RequestId};
+use tollgate_testing::{Allocations, measure_allocations};
 use tollgate_validate::{Policy, ValidateLayer};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -29,29 +29,27 @@ fn request(json: Bytes) -> Request<Full<Bytes>> {
 }
 
 /// Checks a body, which takes one poll; the answer and what it allocated.
-fn check(policy: Policy, json: Bytes) -> (Response<()>, AllocationInfo) {
+fn check(policy: Policy, json: Bytes) -> (Response<()>, Allocations) {
     let inner = service_fn(|_: Request<RequestBody<Full<Bytes>>>| {
         std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(())))
     });
     let layer = ValidateLayer::new(policy).max_body_bytes(1 << 30);
     let service = layer.layer(inner);
     let request = request(json);
-    let mut answer = None;
-    let allocated = measure(|| {
+    measure_allocations(|| {
         let future = pin!(service.oneshot(request));
         match future.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(response) => answer = Some(response.unwrap().map(drop)),
+            Poll::Ready(response) => response.unwrap().map(drop),
             Poll::Pending => panic!("the body is there"),
         }
-    });
-    (answer.unwrap(), allocated)
+    })
 }
 
 /// Checks a body of `n` hostile pieces, and one of a sixteenth, which must not take much less than
 /// a sixteenth of the time.
 fn linear(what: &str, n: usize, body: impl Fn(usize) -> String, status: StatusCode) {
     let bodies = [n / 16, n].map(|n| Bytes::from(body(n)));
-    let look_at = |json: &Bytes, answer: &Response<()>, allocated: AllocationInfo| {
+    let look_at = |json: &Bytes, answer: &Response<()>, allocated: Allocations| {
         assert_eq!(answer.status(), status, "{what}");
         let most_bytes = match answer.extensions().get::<Rejection>() {
             Some(rejection) => {
@@ -62,7 +60,7 @@ fn linear(what: &str, n: usize, body: impl Fn(usize) -> String, status: StatusCo
             // What is worth counting is noted, at three times its length if it is very short.
             None => (1 << 20) + 4 * json.len() as u64,
         };
-        assert!(allocated.bytes_max < most_bytes, "{what}: {allocated:?}");
+        assert!(allocated.peak_bytes < most_bytes, "{what}: {allocated:?}");
     };
     // 16 if it is linear, 256 if it were quadratic.
     let ratio = ratio(&bodies, 64.0, look_at);
@@ -79,7 +77,7 @@ fn linear(what: &str, n: usize, body: impl Fn(usize) -> String, status: StatusCo
 fn ratio(
     bodies: &[Bytes; 2],
     hoped_for: f64,
-    look_at: impl Fn(&Bytes, &Response<()>, AllocationInfo),
+    look_at: impl Fn(&Bytes, &Response<()>, Allocations),
 ) -> f64 {
     let mut best = [Duration::MAX; 2];
     let mut ratio = f64::INFINITY;
@@ -361,7 +359,7 @@ fn allocations_do_not_grow_with_the_messages() {
     let counts = [1, 10, 100, 1_000].map(|n| {
         let (answer, allocated) = check(Policy::compatible(), conversation(n));
         assert_eq!(answer.status(), StatusCode::OK);
-        allocated.count_total
+        allocated.count
     });
     assert!(counts[0] <= MOST_ALLOCATIONS, "{counts:?}");
     assert_eq!(counts, [counts[0]; 4]);

@@ -11,8 +11,7 @@ use tollgate_core::{
     ChatRequest, Fact, Feature, InputKind, Rejection, RejectionKind, RequestBody, SharedBody,
 };
 use tollgate_testing::{
-    ReadyProbe, ScriptedBody, assert_future, assert_layered, byte_by_byte, check_body,
-    two_way_splits,
+    ReadyProbe, ScriptedBody, Splits, assert_future, assert_layered, check_body,
 };
 use tollgate_validate::{Policy, ValidateLayer};
 use tower::{Layer, Service, ServiceExt};
@@ -72,20 +71,16 @@ async fn a_good_body_arrives_untouched_with_its_facts() {
 
 #[tokio::test]
 async fn how_a_body_is_cut_makes_no_difference() {
-    let good = Bytes::from(GOOD);
-    let halves = two_way_splits(&good).map(|halves| halves.to_vec());
-    for frames in halves.chain([byte_by_byte(&good).collect()]) {
-        for announced in [false, true] {
-            let mut body = ScriptedBody::new();
-            for frame in frames.clone() {
-                body = body.data(frame).pending();
-            }
+    for announced in [false, true] {
+        let passed_on = Splits::of(GOOD).check_async(async |frames| {
+            let pausing = |body: ScriptedBody, frame| body.data(frame).pending();
+            let mut body = frames.into_iter().fold(ScriptedBody::new(), pausing);
             if announced {
                 body = body.announce_length();
             }
-            let response = call(ValidateLayer::default(), post(body)).await;
-            assert_eq!(response.body(), GOOD);
-        }
+            call(ValidateLayer::default(), post(body)).await.into_body()
+        });
+        assert_eq!(passed_on.await, GOOD);
     }
 }
 

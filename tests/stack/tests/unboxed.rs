@@ -8,7 +8,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use allocation_counter::measure;
 use axum::{
     Router,
     body::Body,
@@ -25,6 +24,7 @@ use tollgate::{
     ValidateLayer,
 };
 use tollgate_stack_tests::{KEY, Layers, ask};
+use tollgate_testing::measure_allocations;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::util::Identity};
 
 fn layers() -> Layers {
@@ -102,7 +102,8 @@ fn allocations(mut app: Router) -> u64 {
     let mut call = |request: Request<Body>| app.call(request).now_or_never().unwrap();
     assert_eq!(call(request()).unwrap().status(), 200);
     let request = request();
-    measure(|| drop(call(request).unwrap())).count_total
+    let ((), measured) = measure_allocations(|| drop(call(request).unwrap()));
+    measured.count
 }
 
 /// What one call of a handler behind this layer allocates, as axum serves it.
