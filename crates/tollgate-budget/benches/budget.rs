@@ -1,19 +1,18 @@
 //! What a budget costs: nanoseconds for each call, bytes for each key, and governor beside it.
 //!
-//! `cargo bench -p tollgate-budget`, on Linux. What is measured is time on a processor, as the
-//! kernel accounts it for each thread, and the best of many short rounds is printed: whatever else
-//! the machine does only adds.
+//! `cargo bench -p tollgate-budget`, on Linux. The best of many short rounds is printed: whatever
+//! else the machine does only adds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
 
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    hint::black_box,
+    hint::{black_box, spin_loop},
     num::{NonZeroU32, NonZeroU64},
     pin::pin,
     sync::{
-        Arc, Barrier, LazyLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, LazyLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     thread,
@@ -32,8 +31,8 @@ use tollgate_budget::{
 use tollgate_core::{ChatRequest, InputKind, Model, Usage, UsageSlot, Workspace};
 use tower::{Layer, Service, service_fn};
 
-const ROUNDS: usize = 30;
-const CALLS: usize = 20_000;
+const ROUNDS: usize = 300;
+const CALLS: usize = 2_000;
 
 fn main() {
     // `cargo test` runs benchmarks too, and only wants to know that they build.
@@ -42,7 +41,7 @@ fn main() {
     }
     memory();
     let counts = [1, 1_000, 1_000_000];
-    println!("ns of a processor for each admit and settle\n");
+    println!("ns for each admit and settle\n");
     println!(
         "| | {} |",
         ["1 key", "1,000 keys", "1,000,000 keys"].join(" | ")
@@ -147,48 +146,56 @@ where
     println!("| {name}, {threads} | {} |", cells.join(" | "));
 }
 
-/// Nanoseconds of processor time for each call, at best.
+/// Nanoseconds for each call, as the slower of the threads has it, in the best of the rounds that
+/// they began together.
 fn best<F: Fn(&str) + Sync>(threads: usize, keys: usize, call: &F) -> f64 {
     let names: Vec<String> = (0..keys).map(|n| format!("workspace-{n}")).collect();
     for name in &names {
         call(name);
     }
-    let barrier = Barrier::new(threads);
-    let walk = |thread: usize| {
+    let ready = AtomicUsize::new(0);
+    let walk = |thread: usize| -> Vec<(Instant, f64)> {
         let mut at = thread;
-        let mut best = f64::MAX;
-        for _ in 0..ROUNDS {
-            barrier.wait();
-            let start = on_processor();
-            for _ in 0..CALLS {
+        let round = |round| {
+            ready.fetch_add(1, Ordering::SeqCst);
+            while ready.load(Ordering::SeqCst) < (round + 1) * threads {
+                spin_loop();
+            }
+            let start = Instant::now();
+            let ns = ns_of(|| {
                 // A walk that no prefetcher follows.
                 at = at
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
                 call(&names[(at >> 33) % names.len()]);
-            }
-            best = best.min((on_processor() - start) / CALLS as f64);
-        }
-        best
+            });
+            (start, ns)
+        };
+        (0..ROUNDS * threads).map(round).collect()
     };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads)
-            .map(|n| {
-                let walk = &walk;
-                scope.spawn(move || walk(n))
-            })
-            .collect();
-        let best = threads.into_iter().map(|thread| thread.join().unwrap());
-        best.fold(0.0, f64::max)
-    })
+    let walks: Vec<_> = thread::scope(|scope| {
+        let walk = &walk;
+        let start = |n| scope.spawn(move || walk(n));
+        let threads: Vec<_> = (0..threads).map(start).collect();
+        let ends = threads.into_iter().map(|thread| thread.join().unwrap());
+        ends.collect()
+    });
+    let rounds = (0..walks[0].len()).filter_map(|round| {
+        let starts = || walks.iter().map(|walk| walk[round].0);
+        let apart = starts().max()? - starts().min()?;
+        let slower = walks.iter().map(|walk| walk[round].1).fold(0.0, f64::max);
+        (apart.as_nanos() as f64 <= slower * CALLS as f64 / 20.0).then_some(slower)
+    });
+    rounds.fold(f64::INFINITY, f64::min)
 }
 
-/// Nanoseconds that this thread has had a processor.
-fn on_processor() -> f64 {
-    // A thread's account is brought up to date when it leaves its processor.
-    thread::sleep(Duration::from_micros(20));
-    let account = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    account.split(' ').next().unwrap().parse().unwrap()
+/// Nanoseconds for each of a round of calls.
+fn ns_of(mut call: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        call();
+    }
+    start.elapsed().as_nanos() as f64 / CALLS as f64
 }
 
 fn denials() {
@@ -237,8 +244,7 @@ where
         .build();
     let (workspace, model) = (Workspace::new("acme"), Model::new("gpt-4o"));
     let mut cx = Context::from_waker(Waker::noop());
-    let start = on_processor();
-    for _ in 0..CALLS {
+    ns_of(|| {
         let mut request = Request::new(());
         let extensions = request.extensions_mut();
         extensions.insert(workspace.clone());
@@ -250,8 +256,7 @@ where
             panic!("nothing waits");
         };
         drop(black_box(response));
-    }
-    (on_processor() - start) / CALLS as f64
+    })
 }
 
 /// As the outermost layer of a stack has minted it.

@@ -132,20 +132,21 @@
 //!
 //! # Cost
 //!
-//! Nanoseconds of a processor for each admission and its settlement in the [`MemoryStore`], the
-//! clock's 21 included, on a machine of two shared cores (`cargo bench -p tollgate-budget`):
+//! Nanoseconds for each admission and its settlement in the [`MemoryStore`], the clock included, on
+//! a machine of two shared cores (`cargo bench -p tollgate-budget`):
 //!
 //! | | 1 key | 1,000 keys | 1,000,000 keys |
 //! |---|---|---|---|
-//! | one thread | 88 | 97 | 1,430 |
-//! | each of two threads | 91 | 99 | 1,350 |
-//! | smoothed by the second too | 121 | 141 | 2,060 |
-//! | governor 0.10, two limiters that admit apart and take nothing back | 63 | 68 | 1,100 |
+//! | by the kernel's clock | 71 | 78 | 1,150 |
+//! | by [the processor's](Clock) | 49 | 53 | 1,100 |
+//! | by the kernel's, smoothed by the second too | 116 | 124 | 1,300 |
+//! | governor 0.10, by the processor's: two limiters that admit apart and take nothing back | 64 | 68 | 950 |
 //!
-//! Nearly half of the 88 are the clock and two uncontended trips through a lock. A denial takes 72.
+//! Of the 49, 20 are two uncontended trips through a lock. A denial takes 58 by the kernel's clock.
+//! Two threads at once pay 240 each for one hot key (governor's pay 166), and 105 for 1,000.
 //! The layer as a whole, with its facts, six headers and a prompt that the byte rule measures, adds
-//! 0.65 µs to a request. A key takes 191 bytes when it was used once and 1.8 KB when it is used in
-//! every second; an open reservation takes 72 in the answer's body. What is idle for a minute is
+//! 0.64 µs to a request. A key takes 191 bytes when it was used once and 1.8 KB when it is used in
+//! every second; an open reservation takes 64 in the answer's body. What is idle for a minute is
 //! dropped by later calls, and keys are capped.
 //!
 //! For a known key nothing is allocated to decide. There are 64 locks, each for a part of the
