@@ -59,6 +59,22 @@ impl<E> Classify<E> for Unclassified {
 /// # drop(service);
 /// # }
 /// ```
+///
+/// Clients that stand on it, such as reqwest, have its error as the source of their own:
+///
+/// ```
+/// use std::error::Error;
+///
+/// use hyper_util::client::legacy;
+/// use tollgate_region::{Classify, Fault, HyperUtil};
+///
+/// /// For `UpstreamLayer::classify`, where errors are `reqwest::Error`.
+/// fn classify(error: &impl Error) -> Fault {
+///     let source = error.source().and_then(|source| source.downcast_ref::<legacy::Error>());
+///     source.map_or(Fault::Other, |error| HyperUtil::default().classify(error))
+/// }
+/// # assert_eq!(classify(&std::fmt::Error), Fault::Other);
+/// ```
 #[cfg(feature = "hyper-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper-util")))]
 #[derive(Clone, Copy, Debug, Default)]
