@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::fs;
-
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -36,7 +34,7 @@ async fn who_does_not_read_holds_no_memory() {
     let file = File::new("memory.toml", &config);
     for over_http2 in [false, true] {
         let running = Running::start(&["--config", file.path()]);
-        let before = memory(&running);
+        let before = running.memory();
         let sent_before = upstream.sent();
         let mut answers = Vec::new();
         while answers.len() < CLIENTS {
@@ -48,7 +46,7 @@ async fn who_does_not_read_holds_no_memory() {
             }
         }
         await_stall(&upstream, sent_before, CLIENTS as u64).await;
-        let each = (memory(&running) - before) / CLIENTS;
+        let each = (running.memory() - before) / CLIENTS;
         assert!(each < MOST, "{each} kB for each client");
         drop(answers);
         upstream.disconnected().await;
@@ -70,17 +68,4 @@ fn request(running: &Running) -> Request<Full<Bytes>> {
     let uri = format!("http://{}{}", running.address, request.uri());
     *request.uri_mut() = uri.parse().unwrap();
     request
-}
-
-/// Resident memory in kB.
-fn memory(running: &Running) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", running.process.id())).unwrap();
-    let mut lines = status.lines();
-    let resident = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident
-        .trim()
-        .strip_suffix(" kB")
-        .unwrap()
-        .parse()
-        .unwrap()
 }

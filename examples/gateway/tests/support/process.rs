@@ -74,6 +74,16 @@ impl Running {
         );
     }
 
+    /// Its resident memory in kB.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let mut lines = status.lines();
+        let resident = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes = resident.trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse().unwrap()
+    }
+
     /// Stops it, and returns what it has said since on stdout, and all that it said on stderr.
     pub fn stop(mut self) -> [String; 2] {
         self.signal("-TERM");
