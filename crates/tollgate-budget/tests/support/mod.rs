@@ -9,10 +9,6 @@ pub(crate) mod steps;
 use std::{
     num::NonZeroU64,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -20,10 +16,11 @@ use std::{
 use http::Request;
 use tollgate_budget::{Charge, Clock, Decision, Limit, Span, Store, Units, WindowSpec};
 use tollgate_core::{ChatRequest, InputKind, Model, Workspace};
+use tollgate_testing::FakeClock;
 
-/// A clock that stands still until it is told to go on.
+/// A clock to turn by hand, in the units of these tests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Time(Arc<AtomicU64>);
+pub(crate) struct Time(FakeClock);
 
 impl Time {
     pub(crate) fn new() -> Self {
@@ -31,24 +28,23 @@ impl Time {
     }
 
     pub(crate) fn clock(&self) -> impl Clock + use<> {
-        let nanos = Arc::clone(&self.0);
-        move || Duration::from_nanos(nanos.load(Ordering::SeqCst))
+        self.0.reader()
     }
 
     pub(crate) fn nanos(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        u64::try_from(self.0.now().as_nanos()).unwrap()
     }
 
     pub(crate) fn set_nanos(&self, nanos: u64) {
-        self.0.store(nanos, Ordering::SeqCst);
+        self.0.set(Duration::from_nanos(nanos));
     }
 
     pub(crate) fn pass_nanos(&self, nanos: u64) {
-        self.0.fetch_add(nanos, Ordering::SeqCst);
+        self.0.advance(Duration::from_nanos(nanos));
     }
 
     pub(crate) fn pass(&self, millis: u64) {
-        self.0.fetch_add(millis * 1_000_000, Ordering::SeqCst);
+        self.0.advance(Duration::from_millis(millis));
     }
 }
 
