@@ -66,7 +66,7 @@ impl Output {
         self.copied.extend_from_slice(bytes);
     }
 
-    /// Sends an event that stands in this buffer as `data: …`, and leaves the buffer without it.
+    /// Sends the event that stands in this buffer, and leaves the buffer without it.
     pub(crate) fn take_over(&mut self, event: &mut BytesMut, piece: &[u8]) {
         self.flush(piece);
         if self.copied.is_empty() {
@@ -74,7 +74,6 @@ impl Output {
         } else {
             self.copied.extend_from_slice(event);
         }
-        self.copied.extend_from_slice(SUFFIX);
     }
 
     /// Begins an event whose data is written next, and says where that is.

@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 use crate::{
     Event, EventTooLarge,
-    event::{PREFIX, Source},
+    event::{PREFIX, SUFFIX, Source},
 };
 
 /// The state between two events. Whoever owns it hands in the same piece until that is used up.
@@ -86,6 +86,10 @@ impl Parser {
         self.max_event_bytes = bytes;
     }
 
+    pub(crate) fn max_event_bytes(&self) -> usize {
+        self.max_event_bytes
+    }
+
     pub(crate) fn is_too_large(&self) -> bool {
         self.too_large
     }
@@ -102,18 +106,20 @@ impl Parser {
         self.line.len() + self.joined.len()
     }
 
-    /// Begins a piece. `false` if nothing of it is left to look at: most pieces of a stream that
-    /// was cut small only make a line longer.
+    /// Takes in a piece that only makes the carried line longer, as most pieces of a stream do that
+    /// was cut small. `false` if it may be another one, and nothing has happened.
     #[inline]
-    pub(crate) fn begin(&mut self, piece: &[u8]) -> bool {
-        if self.line.len() + piece.len() <= self.max_line_bytes && is_short_and_within_line(piece) {
+    pub(crate) fn lengthen(&mut self, piece: &[u8]) -> bool {
+        let room = self.line.len() + piece.len() <= self.max_line_bytes;
+        let lengthens = room && is_short_and_within_line(piece);
+        if lengthens {
             self.line.extend_from_slice(piece);
-            return false;
         }
-        self.begin_any(piece)
+        lengthens
     }
 
-    fn begin_any(&mut self, piece: &[u8]) -> bool {
+    /// Begins a piece. `false` if nothing of it is left to look at.
+    pub(crate) fn begin(&mut self, piece: &[u8]) -> bool {
         self.at = 0;
         if self.line.is_empty() {
             if self.swallow_lf && !piece.is_empty() {
@@ -186,9 +192,10 @@ impl Parser {
         }
     }
 
-    /// Where the event that was found last stands as `data: …`, if its source is a canonical copy.
-    /// What is in it may be taken out.
+    /// The whole of the event that was found last, if its source is a canonical copy. It may be
+    /// taken out.
     pub(crate) fn copied_event(&mut self) -> &mut BytesMut {
+        self.joined.extend_from_slice(SUFFIX);
         &mut self.joined
     }
 
@@ -214,6 +221,20 @@ impl Parser {
         begins.then_some(self.at)
     }
 
+    /// The line that is carried, if it spells `data: …` and nothing stands before it. For the same
+    /// reader, who either leaves it as it was or [takes it](Self::end_line_at).
+    pub(crate) fn canonical_line(&mut self) -> Option<&mut BytesMut> {
+        let canonical = matches!(self.data, Data::None) && self.line.starts_with(PREFIX);
+        canonical.then_some(&mut self.line)
+    }
+
+    /// The carried line was an event that ends at this place of the piece.
+    pub(crate) fn end_line_at(&mut self, at: usize) {
+        self.line.clear();
+        self.max_line_bytes = 0;
+        self.at = at;
+    }
+
     /// Continues at this place of the piece, up to which the caller has read.
     pub(crate) fn pass_to(&mut self, at: usize) {
         self.at = at;
@@ -232,7 +253,7 @@ impl Parser {
 
     /// Whether the event fits with one more line of this length. What counts does not depend on
     /// how the stream was cut: a line that is too long is so from the first byte too many.
-    pub(crate) fn fits(&self, line: usize) -> bool {
+    fn fits(&self, line: usize) -> bool {
         self.held() + line <= self.max_event_bytes
     }
 

@@ -20,6 +20,8 @@ struct Pattern {
     holes: Vec<Hole>,
     edits: Vec<Edit>,
     text_bytes: u64,
+    /// Bytes outside of the holes.
+    shortest: usize,
 }
 
 /// The patterns of a stream, the latest used first.
@@ -60,6 +62,12 @@ impl Patterns {
         })
     }
 
+    /// How long the shortest data is that could fit.
+    pub(crate) fn shortest(&self) -> usize {
+        let shortest = self.known.iter().map(|pattern| pattern.shortest).min();
+        shortest.unwrap_or(MAX_BYTES)
+    }
+
     /// Remembers a chunk, unless something about it is true of it alone.
     pub(crate) fn learn(&mut self, data: &[u8], chunk: &Chunk, findings: &Findings) {
         self.misses = self.misses.saturating_add(1);
@@ -85,6 +93,8 @@ impl Patterns {
         pattern.edits.clear();
         pattern.edits.extend_from_slice(findings.edits.as_slice());
         pattern.text_bytes = chunk.text_bytes;
+        let varying: usize = findings.holes.iter().map(|hole| hole.inside.len()).sum();
+        pattern.shortest = data.len() - varying;
         self.known.insert(0, pattern);
     }
 }
@@ -111,6 +121,10 @@ impl Pattern {
     /// How many bytes of the data fit, and how many of these are text.
     fn fit(&self, data: &[u8], moves: &mut Vec<Move>) -> Option<(usize, u64)> {
         moves.clear();
+        // What a cut went through is not looked at in vain.
+        if data.len() < self.shortest {
+            return None;
+        }
         let mut text_bytes = self.text_bytes;
         let mut at = 0;
         let mut same_from = 0;

@@ -141,12 +141,11 @@ impl<T: Tap> Reframer<T> {
     /// Takes in the next piece of the stream.
     pub fn push(&mut self, piece: impl Into<Bytes>) {
         let piece = piece.into();
-        if self.rules.end.is_none() && self.parser.begin(&piece) {
+        if self.rules.end.is_none() && !self.parser.lengthen(&piece) {
             self.read(piece);
         }
     }
 
-    // Most pieces of a stream that is cut small never come here.
     #[inline(never)]
     fn read(&mut self, piece: Bytes) {
         let Self {
@@ -155,6 +154,9 @@ impl<T: Tap> Reframer<T> {
             outlet,
         } = self;
         outlet.output.begin();
+        if !rules.known_carried(parser, &piece, outlet) && !parser.begin(&piece) {
+            return;
+        }
         while rules.end.is_none() {
             rules.known_events(parser, &piece, outlet);
             let sent = match parser.advance(&piece) {

@@ -137,7 +137,9 @@ impl Rules {
             let Some(fit) = self.patterns.fit(rest, &mut self.moves) else {
                 return;
             };
-            if !rest[fit.length..].starts_with(SUFFIX) || !parser.fits(PREFIX.len() + fit.length) {
+            if !rest[fit.length..].starts_with(SUFFIX)
+                || PREFIX.len() + fit.length > parser.max_event_bytes()
+            {
                 return;
             }
             let end = from + PREFIX.len() + fit.length + SUFFIX.len();
@@ -153,6 +155,51 @@ impl Rules {
             let _done = outlet.send(outgoing, &self.identity);
             parser.pass_to(end);
         }
+    }
+
+    /// Does the same for an event that earlier pieces have begun and this one completes. `false` if
+    /// there is none.
+    pub(crate) fn known_carried<T: Tap>(
+        &mut self,
+        parser: &mut Parser,
+        piece: &[u8],
+        outlet: &mut Outlet<T>,
+    ) -> bool {
+        let max_event_bytes = parser.max_event_bytes();
+        let Some(line) = parser.canonical_line() else {
+            return false;
+        };
+        let carried = line.len();
+        // An event that has more to come is read as others are.
+        let more = piece.len().min(MAX_COMPLETED_BYTES);
+        if carried + more < PREFIX.len() + self.patterns.shortest() + SUFFIX.len() {
+            return false;
+        }
+        line.extend_from_slice(&piece[..more]);
+        let rest = &line[PREFIX.len()..];
+        let fit = self.patterns.fit(rest, &mut self.moves);
+        let fit = fit.filter(|fit| {
+            rest[fit.length..].starts_with(SUFFIX) && PREFIX.len() + fit.length <= max_event_bytes
+        });
+        let Some(fit) = fit else {
+            line.truncate(carried);
+            return false;
+        };
+        self.passed.count(fit.text_bytes);
+        let end = PREFIX.len() + fit.length;
+        let outgoing = Outgoing {
+            data: &line[PREFIX.len()..end],
+            form: Form::Copied,
+            piece,
+            edits: fit.edits,
+            moves: &self.moves,
+        };
+        if outlet.send(outgoing, &self.identity) == Sent::TakeOver {
+            line.truncate(end + SUFFIX.len());
+            outlet.output.take_over(line, piece);
+        }
+        parser.end_line_at(end + SUFFIX.len() - carried);
+        true
     }
 
     /// The last event, which was not completed (rule R13). A fragment is not an error of its own:
@@ -222,3 +269,6 @@ fn is_object(data: &[u8]) -> bool {
 }
 
 const DONE: &[u8] = b"[DONE]";
+
+/// What one piece adds to a typical event at most.
+const MAX_COMPLETED_BYTES: usize = 512;
