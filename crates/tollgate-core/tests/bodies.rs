@@ -2,48 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use tollgate_core::{Member, RequestBody, ResponseBody, SharedBody};
-use tollgate_testing::{ScriptedBody, check_body};
-
-fn trailers() -> HeaderMap {
-    HeaderMap::from_iter([("x-t".parse().unwrap(), HeaderValue::from_static("1"))])
-}
+use tollgate_testing::{ScriptedBody, check_body, check_forwarding};
 
 #[tokio::test]
 async fn wrapped_bodies_pass_everything_on() {
-    fn script() -> ScriptedBody {
-        ScriptedBody::new().data("a").data("").pending().data("bc")
-    }
-    for announce in [false, true] {
-        let body = |script: ScriptedBody| {
-            if announce {
-                script.announce_length()
-            } else {
-                script
-            }
-        };
-        let exact = announce.then_some(3);
-
-        let response = ResponseBody::inner(body(script()));
-        assert_eq!(response.size_hint().exact(), exact);
-        assert_eq!(check_body(response).await.frames, ["a", "", "bc"]);
-
-        let request = RequestBody::streaming(body(script()));
-        assert_eq!(request.size_hint().exact(), exact);
-        assert_eq!(check_body(request).await.frames, ["a", "", "bc"]);
-    }
-    let response = check_body(ResponseBody::inner(script().trailers(trailers()))).await;
-    assert_eq!(response.trailers, Some(trailers()));
-    let request = check_body(RequestBody::streaming(script().trailers(trailers()))).await;
-    assert_eq!(request.trailers, Some(trailers()));
-    assert!(
-        check_body(ResponseBody::inner(script().error()))
-            .await
-            .error
-            .is_some()
-    );
+    check_forwarding(async |body| ResponseBody::inner(body)).await;
+    check_forwarding(async |body| RequestBody::streaming(body)).await;
 }
 
 #[tokio::test]
