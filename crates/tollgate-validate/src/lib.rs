@@ -72,6 +72,8 @@
 //! * Every parameter: its type, its bounds, and the rules between parameters and between messages.
 //!   Null means absent. Unknown parameters are refused as OpenAI refuses them; unknown members of
 //!   messages, tools and the like pass, as they do there.
+//! * `n`, `parallel_tool_calls`, `service_tier` and `stream_options` more narrowly than OpenAI does,
+//!   because not every upstream has them: see [`Policy`], which can be told otherwise.
 //! * Not whether a model knows a parameter, whether a JSON Schema is one, or whether an image can
 //!   be decoded: `ModelsLayer` and the upstream know better. Where it is disputed what OpenAI
 //!   takes, it is passed on.

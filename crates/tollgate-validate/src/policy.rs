@@ -18,7 +18,11 @@ use crate::{
 /// | `n` | refused | 1 is absorbed, more is refused |
 /// | `parallel_tool_calls` | refused | true is absorbed, false is refused |
 /// | `service_tier` | refused | `auto` and `default` are absorbed, others are refused |
-/// | `stream_options` | refused | absorbed; `include_usage` is honoured |
+/// | `stream_options` | refused | absorbed; `include_usage` is [`usage_wanted`](ChatRequest::usage_wanted) |
+///
+/// OpenAI takes more of these four than either preset: if your upstream does as well,
+/// [`accept`](Self::accept) them. A streaming handler of your own looks for `usage_wanted`, because
+/// `stream_options` is no longer in the body that it reads; `SseLayer` does so by itself.
 ///
 /// What is absorbed is checked like everything else and then taken out of the body. Null means
 /// absent, for every parameter but `model` and `messages`; one that is absorbed or refused is taken
