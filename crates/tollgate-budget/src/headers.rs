@@ -1,6 +1,9 @@
 //! What callers learn about their budget.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::{Model, Rejection, RejectionKind};
@@ -106,12 +109,9 @@ fn fold<T>(standings: &Standings, mut to: T, put: impl Fn(T, HeaderName, HeaderV
             Dimension::Requests => [LIMIT_REQUESTS, REMAINING_REQUESTS, RESET_REQUESTS],
             Dimension::Tokens => [LIMIT_TOKENS, REMAINING_TOKENS, RESET_TOKENS],
         };
-        to = put(to, limit, HeaderValue::from(standing.limit));
-        to = put(to, remaining, HeaderValue::from(standing.remaining));
-        let text = go_duration(up_to_millis(standing.reset));
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            to = put(to, reset, value);
-        }
+        to = put(to, limit, number(standing.limit).value());
+        to = put(to, remaining, number(standing.remaining).value());
+        to = put(to, reset, go_duration(up_to_millis(standing.reset)).value());
     }
     to
 }
@@ -130,42 +130,92 @@ fn up_to_millis(time: Duration) -> Duration {
     Duration::from_millis(millis.saturating_add(rest.into()))
 }
 
-/// A duration of whole milliseconds as Go prints it: `12ms`, `17.5s`, `6m0s`, `1h2m3s`.
-fn go_duration(time: Duration) -> String {
-    let (seconds, millis) = (time.as_secs(), u64::from(time.subsec_millis()));
-    let mut text = String::with_capacity(16);
-    if seconds == 0 && millis > 0 {
-        push_number(&mut text, millis);
-        text.push_str("ms");
-        return text;
-    }
-    if seconds >= 3_600 {
-        push_number(&mut text, seconds / 3_600);
-        text.push('h');
-    }
-    if seconds >= 60 {
-        push_number(&mut text, seconds / 60 % 60);
-        text.push('m');
-    }
-    push_number(&mut text, seconds % 60);
-    if millis > 0 {
-        text.push('.');
-        for unit in [100, 10, 1] {
-            push_number(&mut text, millis / unit % 10);
-        }
-        text.truncate(text.trim_end_matches('0').len());
-    }
-    text.push('s');
+fn number(number: u64) -> Text {
+    let mut text = Text::default();
+    text.number(number);
     text
 }
 
-// Two durations are printed on each answer. With `write!` they took a tenth of the layer's time.
-fn push_number(text: &mut String, number: u64) {
-    if number > 9 {
-        push_number(text, number / 10);
+/// A duration of whole milliseconds as Go prints it: `12ms`, `17.5s`, `6m0s`, `1h2m3s`.
+fn go_duration(time: Duration) -> Text {
+    let (seconds, millis) = (time.as_secs(), u64::from(time.subsec_millis()));
+    let mut text = Text::default();
+    text.letter(b's');
+    if seconds == 0 && millis > 0 {
+        text.letter(b'm');
+        text.number(millis);
+        return text;
     }
-    text.extend(char::from_digit((number % 10) as u32, 10));
+    if millis > 0 {
+        let (mut fraction, mut digits) = (millis, 3);
+        while fraction % 10 == 0 {
+            (fraction, digits) = (fraction / 10, digits - 1);
+        }
+        for _ in 0..digits {
+            text.number(fraction % 10);
+            fraction /= 10;
+        }
+        text.letter(b'.');
+    }
+    text.number(seconds % 60);
+    if seconds >= 60 {
+        text.letter(b'm');
+        text.number(seconds / 60 % 60);
+    }
+    if seconds >= 3_600 {
+        text.letter(b'h');
+        text.number(seconds / 3_600);
+    }
+    text
 }
+
+/// A number or a duration, written from its end, without an allocation. Six are printed on each
+/// answer, and a `HeaderValue` that prints a number itself allocates twice.
+struct Text {
+    bytes: [u8; LONGEST],
+    start: usize,
+}
+
+impl Text {
+    fn letter(&mut self, letter: u8) {
+        self.start -= 1;
+        self.bytes[self.start] = letter;
+    }
+
+    fn number(&mut self, mut number: u64) {
+        while number > 9 {
+            self.letter(b'0' + (number % 10) as u8);
+            number /= 10;
+        }
+        self.letter(b'0' + number as u8);
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.as_bytes()).expect("digits and letters are visible")
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(self.as_bytes()).unwrap_or_default())
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            bytes: [0; LONGEST],
+            start: LONGEST,
+        }
+    }
+}
+
+// The longest number has 20 digits, and the longest duration is `5124095576030431h0m15.999s`.
+const LONGEST: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -186,8 +236,12 @@ mod tests {
             (3_723_000, "1h2m3s"),
             (3_600_000, "1h0m0s"),
         ] {
-            assert_eq!(go_duration(Duration::from_millis(millis)), text);
+            assert_eq!(go_duration(Duration::from_millis(millis)).to_string(), text);
         }
+        let longest = go_duration(Duration::MAX);
+        assert_eq!(longest.to_string(), "5124095576030431h0m15.999s");
+        assert_eq!(number(u64::MAX).to_string(), u64::MAX.to_string());
+        assert_eq!(number(0).to_string(), "0");
         assert_eq!(up_to_millis(Duration::from_nanos(1)).as_millis(), 1);
         assert_eq!(up_to_millis(Duration::from_nanos(2_000_000)).as_millis(), 2);
         assert_eq!(
