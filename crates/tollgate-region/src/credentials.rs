@@ -13,7 +13,7 @@ use crate::Secret;
 ///
 /// A [`Secret`] is its own source and never changes; a [`RotatingSecret`] is one that a task of
 /// yours keeps fresh; and any `Fn() -> Option<Secret>` is one, see
-/// [`Credentials::from_source`].
+/// [`Credentials::from_source`], and so is an `Arc` of a source.
 pub trait CredentialSource: Send + Sync {
     /// The secret to send, asked once for each attempt on the way of the call: it must not block.
     ///
@@ -28,6 +28,12 @@ where
 {
     fn current(&self) -> Option<Secret> {
         self()
+    }
+}
+
+impl<S: CredentialSource + ?Sized> CredentialSource for Arc<S> {
+    fn current(&self) -> Option<Secret> {
+        (**self).current()
     }
 }
 

@@ -77,6 +77,8 @@ async fn a_closure_is_asked_for_each_attempt() {
         let asked = Arc::clone(&asked);
         move || Some(Secret::token(format!("t{}", asked.fetch_add(1, SeqCst))))
     };
+    // Shared, as by a task that looks after it.
+    let source: Arc<dyn CredentialSource> = Arc::new(source);
     let upstreams = eu([azure_with(Credentials::from_source(source))]);
     let client = Client::new(|_| ok());
     let service = layer(&upstreams).layer(client.clone());
