@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gateway::Gateway;
 use http::{Method, Request, Response, StatusCode, Version, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -128,14 +129,27 @@ async fn heads_that_no_buffer_holds_are_refused() {
 
 /// A stream that has begun.
 async fn open_stream(caller: &Caller, question: &str) -> Response<Incoming> {
-    let request = Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::new(ask_streamed(question).to_string().into()))
-        .unwrap();
+    let request = caller.chat_request("eu", &ask_streamed(question));
     let stream = caller.open(request).await;
     assert_eq!(stream.status(), StatusCode::OK);
     stream
+}
+
+/// Waits until one of the places for calls is free again.
+async fn await_place(caller: &Caller) {
+    let deadline = Instant::now() + PATIENCE;
+    while caller.get("/openai/eu/v1/models").await.status != StatusCode::OK {
+        assert!(Instant::now() < deadline, "the place is never free again");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The rest of a stream while the gateway stops.
+async fn while_it_stops(gateway: Gateway, stream: Response<Incoming>) -> String {
+    let stopping = tokio::spawn(gateway.stop());
+    let body = timeout(PATIENCE, stream.into_body().collect()).await;
+    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    String::from_utf8(body.unwrap().unwrap().to_bytes().to_vec()).unwrap()
 }
 
 #[tokio::test]
@@ -147,11 +161,7 @@ async fn more_calls_than_the_cap_are_refused() {
     refused.assert_refusal(503, Some("upstream_unavailable"));
     assert_eq!(refused.header("retry-after"), Some("1"));
     drop(stream);
-    let deadline = Instant::now() + PATIENCE;
-    while caller.get("/openai/eu/v1/models").await.status != StatusCode::OK {
-        assert!(Instant::now() < deadline, "the place is never free again");
-        sleep(Duration::from_millis(10)).await;
-    }
+    await_place(&caller).await;
 }
 
 #[tokio::test]
@@ -211,12 +221,7 @@ async fn http2_callers_who_open_no_window_are_cut() {
     }
     let _ = timeout(PATIENCE, &mut connection).await.unwrap();
 
-    let caller = Caller::new(&gateway);
-    let deadline = Instant::now() + PATIENCE;
-    while caller.get("/openai/eu/v1/models").await.status != StatusCode::OK {
-        assert!(Instant::now() < deadline, "the places are never free again");
-        sleep(Duration::from_millis(10)).await;
-    }
+    await_place(&Caller::new(&gateway)).await;
 }
 
 #[tokio::test]
@@ -233,19 +238,9 @@ async fn stopping_lets_streams_end() {
     let gateway = start("").await;
     let address = gateway.address();
     let caller = Caller::new(&gateway);
-    let request = Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::new(ask_streamed("one !slow").to_string().into()))
-        .unwrap();
-    let stream = caller.open(request).await;
-    let stopping = tokio::spawn(gateway.stop());
-    let body = timeout(PATIENCE, stream.into_body().collect())
-        .await
-        .unwrap();
-    let text = body.unwrap().to_bytes();
-    assert!(text.ends_with(b"data: [DONE]\n\n"));
-    timeout(PATIENCE, stopping).await.unwrap().unwrap();
+    let stream = open_stream(&caller, "one !slow").await;
+    let text = while_it_stops(gateway, stream).await;
+    assert!(text.ends_with("data: [DONE]\n\n"));
     assert!(TcpStream::connect(address).await.is_err());
 }
 
@@ -253,21 +248,11 @@ async fn stopping_lets_streams_end() {
 async fn streams_that_do_not_end_in_time_are_cut_with_an_error() {
     let gateway = start("limits = { drain_ms = 200 }").await;
     let caller = Caller::new(&gateway);
-    let request = Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::new(ask_streamed("!slow").to_string().into()))
-        .unwrap();
-    let stream = caller.open(request).await;
-    let stopping = tokio::spawn(gateway.stop());
-    let body = timeout(PATIENCE, stream.into_body().collect())
-        .await
-        .unwrap();
-    let text = String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap();
+    let stream = open_stream(&caller, "!slow").await;
+    let text = while_it_stops(gateway, stream).await;
     let last = text.trim_end().rsplit("\n\n").next().unwrap();
     assert!(last.starts_with("data: {\"error\":{"), "{last}");
     assert!(!text.contains("[DONE]"));
-    timeout(PATIENCE, stopping).await.unwrap().unwrap();
 }
 
 #[tokio::test]

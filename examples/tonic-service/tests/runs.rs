@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use generated::{CompleteRequest, Completion, Message, chat_client::ChatClient};
+use generated::{CompleteRequest, Completion, Delta, Message, chat_client::ChatClient};
 use http_body_util::{BodyExt, Full};
 use prost::Message as _;
 use tollgate_stack_tests::{
     Example, ScriptedUpstream, broken_stream, good_upstream, http_client, soon, stalled_stream,
 };
-use tonic::{Code, Request, transport::Channel};
+use tonic::{Code, Request, Streaming, transport::Channel};
 
 #[allow(warnings, clippy::all, reason = "generated")]
 #[path = "../src/generated/chat.v1.rs"]
@@ -43,6 +43,15 @@ fn ask(key: &str, model: &str, content: &str) -> Request<CompleteRequest> {
 
 const KEY: &str = "sk-acme-1";
 
+/// A stream after its first word.
+async fn begun(client: &mut ChatClient<Channel>) -> Streaming<Delta> {
+    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?"))).await;
+    let mut deltas = answer.unwrap().into_inner();
+    let first = soon(deltas.message()).await.unwrap().unwrap();
+    assert_eq!(first.content, "Hello");
+    deltas
+}
+
 #[tokio::test]
 async fn an_answer_in_one_piece() {
     let upstream = good_upstream().await;
@@ -60,26 +69,17 @@ async fn an_answer_in_one_piece() {
 async fn an_answer_as_it_comes() {
     let upstream = good_upstream().await;
     let (_example, mut client) = start(&upstream).await;
-    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
-        .await
-        .unwrap();
-    let deltas: Vec<_> = soon(answer.into_inner().try_collect()).await.unwrap();
-    let texts: Vec<_> = deltas.iter().map(|delta| delta.content.as_str()).collect();
-    assert_eq!(texts, ["Hello", " world", ""]);
+    let rest = begun(&mut client).await.try_collect::<Vec<_>>();
+    let rest = soon(rest).await.unwrap();
+    let texts: Vec<_> = rest.iter().map(|delta| delta.content.as_str()).collect();
+    assert_eq!(texts, [" world", ""]);
 }
 
 #[tokio::test]
 async fn half_an_answer_is_a_status() {
     let upstream = ScriptedUpstream::start(|_| broken_stream(&["Hello"])).await;
     let (_example, mut client) = start(&upstream).await;
-    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
-        .await
-        .unwrap();
-    let mut deltas = answer.into_inner();
-    assert_eq!(
-        soon(deltas.message()).await.unwrap().unwrap().content,
-        "Hello"
-    );
+    let mut deltas = begun(&mut client).await;
     let status = soon(deltas.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
 }
@@ -88,14 +88,7 @@ async fn half_an_answer_is_a_status() {
 async fn a_caller_who_leaves_lets_the_upstream_go() {
     let upstream = ScriptedUpstream::start(|_| stalled_stream(&["Hello"])).await;
     let (_example, mut client) = start(&upstream).await;
-    let answer = soon(client.stream(ask(KEY, "gpt-4o", "Hi?")))
-        .await
-        .unwrap();
-    let mut deltas = answer.into_inner();
-    assert_eq!(
-        soon(deltas.message()).await.unwrap().unwrap().content,
-        "Hello"
-    );
+    let deltas = begun(&mut client).await;
     drop(deltas);
     upstream.idle().await;
 }
