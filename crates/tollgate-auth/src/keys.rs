@@ -14,6 +14,20 @@ use tollgate_core::Workspace;
 ///
 /// Implemented by [`ApiKeys`], by any `Fn(&[u8]) -> Option<Workspace>`, and by an `Arc` of a ring.
 /// Implementors compare in constant time, do not block, and keep the key out of logs.
+///
+/// ```
+/// use std::sync::{Arc, RwLock};
+/// use tollgate_auth::{ApiKeyLayer, ApiKeys};
+///
+/// // Keys that change while they are in use. Cloning the set is cheap.
+/// let keys = Arc::new(RwLock::new(ApiKeys::new()));
+/// let current = Arc::clone(&keys);
+/// let layer = ApiKeyLayer::new(move |key: &[u8]| {
+///     let keys = current.read().ok()?.clone();
+///     tollgate_auth::KeyRing::workspace(&keys, key)
+/// });
+/// # let _ = layer;
+/// ```
 pub trait KeyRing {
     /// The workspace of this key, `None` if nobody holds it. `key` is never empty and at most
     /// 1,024 bytes; it need not be UTF-8.
@@ -36,6 +50,19 @@ impl<K: KeyRing + ?Sized> KeyRing for Arc<K> {
 }
 
 /// API keys in memory, as hashes. Cloning is cheap; an empty set admits nobody.
+///
+/// ```
+/// use tollgate_auth::{ApiKeys, KeyRing, Workspace};
+///
+/// let acme = Workspace::new("acme");
+/// let keys = ApiKeys::new()
+///     .key("sk-acme-0123456789abcdef", acme.clone())?
+///     // Configurations need not hold a key itself: `printf %s "$key" | sha256sum`.
+///     .key_sha256("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", acme.clone())?;
+/// assert_eq!(keys.workspace(b"sk-acme-0123456789abcdef"), Some(acme));
+/// assert_eq!(keys.workspace(b"sk-guess"), None);
+/// # Ok::<_, tollgate_auth::ConfigError>(())
+/// ```
 #[derive(Clone)]
 pub struct ApiKeys {
     hasher: Hmac<Sha256>,

@@ -49,6 +49,21 @@ impl<'a> Key<'a> {
 ///
 /// Any `Fn(&Parts) -> Result<Key<'static>, Rejection>` does. Never derive a key from what the
 /// caller may choose freely: each new name would be a fresh budget.
+///
+/// ```
+/// use http::request::Parts;
+/// use tollgate_budget::{BudgetLayer, Key, MemoryStore};
+/// use tollgate_core::{Fact, Workspace};
+///
+/// # fn layer(layer: BudgetLayer<MemoryStore>) {
+/// // One budget for each workspace, whatever the model.
+/// let layer = layer.key(|head: &Parts| {
+///     let workspace = Workspace::require(&head.extensions)?;
+///     Ok(Key::new(workspace.as_str(), "all").into_owned())
+/// });
+/// # drop(layer);
+/// # }
+/// ```
 pub trait FindKey {
     /// The key.
     ///

@@ -8,6 +8,15 @@ use crate::sync::{Mutex, MutexGuard};
 /// limit on tokens, nor than what an idle budget has room for beside the prompt.
 ///
 /// The default is [`learnt(99)`](Self::learnt).
+///
+/// ```
+/// # use tollgate_budget::{BudgetLayer, DefaultOutput, MemoryStore};
+/// # fn layer(layer: BudgetLayer<MemoryStore>) {
+/// // For a model that is brief: nine answers in ten take no more than is reserved.
+/// let layer = layer.default_output(DefaultOutput::learnt(90).start(256));
+/// # drop(layer);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultOutput {
     start: u64,

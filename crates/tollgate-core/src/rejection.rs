@@ -12,6 +12,19 @@ use crate::UpstreamFault;
 /// an answer of the inner service.
 ///
 /// One pointer wide: it can sit in a future or a `Result` at no cost to the accepted path.
+///
+/// ```
+/// use tollgate_core::{GrpcCode, Rejection, RejectionKind};
+///
+/// let refusal = Rejection::new(RejectionKind::InvalidRequest)
+///     .with_message("'seed' must not be negative.")
+///     .with_param("seed")
+///     // For the operator's log, never for the caller.
+///     .with_detail("the house model takes seeds from 0");
+/// assert_eq!(refusal.status(), 400);
+/// assert_eq!(refusal.error_type(), "invalid_request_error");
+/// assert_eq!(refusal.grpc_code(), GrpcCode::InvalidArgument);
+/// ```
 #[derive(Clone)]
 pub struct Rejection(Box<Inner>);
 

@@ -11,6 +11,29 @@ use crate::{Rejection, json::push_json_str};
 /// every refusal carries whatever its look (`x-request-id`, `retry-after`, the refusal's own
 /// headers) is added afterwards by the layer. Any `Fn(&Rejection, Dialect) -> Response<Bytes>` is
 /// a renderer, and so is an `Arc` of one; [`DefaultRender`] is the one that the SDKs can read.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{HeaderValue, Response, request::Parts};
+/// use tollgate_core::{DefaultRender, Dialect, GateLayer, Rejection, RejectionKind, Render};
+///
+/// /// OpenAI's errors, and where to ask for help.
+/// #[derive(Clone)]
+/// struct Helpful;
+///
+/// impl Render for Helpful {
+///     fn render(&self, rejection: &Rejection, dialect: Dialect) -> Response<Bytes> {
+///         let mut response = DefaultRender::default().render(rejection, dialect);
+///         let link = HeaderValue::from_static("<https://help.example>; rel=help");
+///         response.headers_mut().insert("link", link);
+///         response
+///     }
+/// }
+///
+/// let closed = |_: &mut Parts| Err(Rejection::new(RejectionKind::NotFound));
+/// let layer = GateLayer::new(closed).render(Helpful);
+/// # let _ = layer;
+/// ```
 pub trait Render {
     /// The answer to a refused request of this dialect.
     fn render(&self, rejection: &Rejection, dialect: Dialect) -> Response<Bytes>;

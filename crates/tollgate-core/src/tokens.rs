@@ -6,6 +6,22 @@ use crate::{ChatRequest, InputKind, Model, TokenInputs};
 ///
 /// Layers ask for bounds first, because they often decide without counting. Implementations must
 /// bound their work by the size of the request and must not block.
+///
+/// ```
+/// use tollgate_core::{ChatRequest, Model, TokenBounds, TokenCounter};
+///
+/// /// For a model that reads bytes: each is a token.
+/// struct Bytewise;
+///
+/// impl TokenCounter for Bytewise {
+///     fn bounds(&self, request: &ChatRequest, _: &Model) -> TokenBounds {
+///         let inputs = request.inputs();
+///         let (plain, escaped) = (inputs.plain_bytes(), inputs.escaped_bytes());
+///         // What JSON escapes is shorter than it is written.
+///         TokenBounds::new(plain, plain + escaped, plain + escaped)
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     note = "a counter is a type that implements `TokenCounter::bounds`, such as `ByteRule`, or the \
             `Estimator` and the `ExactCounter` of `tollgate-tokens`"

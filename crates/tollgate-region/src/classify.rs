@@ -15,6 +15,20 @@ pub enum Fault {
 ///
 /// [`Unclassified`], the default, takes every error for [`Fault::Other`]: without a classifier
 /// nothing is tried again after an error.
+///
+/// ```
+/// use std::io::{self, ErrorKind};
+/// use tollgate_region::{Fault, UpstreamLayer, Upstreams};
+///
+/// # fn layer(upstreams: Upstreams) {
+/// let layer = UpstreamLayer::new(upstreams).classify(|error: &io::Error| match error.kind() {
+///     ErrorKind::ConnectionRefused => Fault::Connect,
+///     ErrorKind::ConnectionReset => Fault::BeforeHead,
+///     _ => Fault::Other,
+/// });
+/// # drop(layer);
+/// # }
+/// ```
 pub trait Classify<E> {
     /// The meaning of this error.
     fn classify(&self, error: &E) -> Fault;

@@ -4,6 +4,20 @@ use super::Fact;
 ///
 /// Insert it before `BudgetLayer`: a tonic method, an embedding or an upload then draws on the same
 /// budget as chat does. A [`UsageSlot`](crate::UsageSlot) filled later settles it.
+///
+/// ```
+/// use http::request::Parts;
+/// use tollgate_core::{Cost, GateLayer};
+///
+/// // Embeddings: about a token for each four bytes.
+/// let layer = GateLayer::new(|head: &mut Parts| {
+///     let length = head.headers.get("content-length").and_then(|value| value.to_str().ok());
+///     let bytes = length.and_then(|text| text.parse().ok()).unwrap_or(1 << 20);
+///     head.extensions.insert(Cost::tokens(u64::div_ceil(bytes, 4)));
+///     Ok(())
+/// });
+/// # let _ = layer;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cost {

@@ -147,6 +147,22 @@ impl fmt::Display for Region {
 /// Minted from 128 random bits by the first layer that finds none. A header of the client's is not
 /// trusted; a host that assigns ids itself inserts [`RequestId::from_header`] in its own
 /// middleware.
+///
+/// ```
+/// use http::Request;
+/// use tollgate_core::RequestId;
+/// use tower::ServiceBuilder;
+///
+/// // Behind a proxy that sets the header itself, and outside all Tollgate layers: each of them
+/// // would already have minted an id.
+/// let stack = ServiceBuilder::new().map_request(|mut request: Request<()>| {
+///     if let Some(id) = RequestId::from_header(request.headers()) {
+///         request.extensions_mut().insert(id);
+///     }
+///     request
+/// });
+/// # let _ = stack;
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 

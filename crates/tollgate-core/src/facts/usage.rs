@@ -40,6 +40,26 @@ impl Usage {
 ///
 /// Made by the layer that wants to know (`BudgetLayer`), filled by whoever finds out: `SseLayer`,
 /// a reader of JSON answers, or your own handler. Clones share the slot.
+///
+/// ```
+/// use http::Request;
+/// use tollgate_core::{Fact, Usage, UsageSlot};
+///
+/// /// A handler that runs the model itself.
+/// fn generate<B>(request: &Request<B>) -> String {
+///     if let Some(slot) = UsageSlot::of(request.extensions()) {
+///         slot.record(Usage::new(12, 1));
+///     }
+///     "Hello".to_owned()
+/// }
+///
+/// // Whoever counts has put a slot in, and looks into it when the answer has ended.
+/// let mut request = Request::new(());
+/// let slot = UsageSlot::new();
+/// request.extensions_mut().insert(slot.clone());
+/// generate(&request);
+/// assert_eq!(slot.usage(), Some(Usage::new(12, 1)));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct UsageSlot(Arc<Slot>);
 
