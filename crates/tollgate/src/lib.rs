@@ -115,7 +115,9 @@
 //! * **axum**: `Router::layer`, with one `ServiceBuilder` or layer by layer. In `ServiceBuilder`,
 //!   middleware that insists on `axum::body::Body`, such as `from_fn`, needs one line between
 //!   itself and a [`ValidateLayer`] outside it:
-//!   `.map_request(|r: Request<RequestBody<Body>>| r.map(Body::new))`.
+//!   `.map_request(|r: Request<RequestBody<Body>>| r.map(Body::new))`. As one `ServiceBuilder` in one
+//!   `Router::layer`, all layers together make axum box two bodies, as any layer does that changes
+//!   the types of both.
 //! * **hyper**: `hyper_util::service::TowerToHyperService` around the stack.
 //! * **tonic**: [`ApiKeyLayer`] and [`RegionLayer`] in `Server::layer` read metadata, and refuse
 //!   with a gRPC status. A handler that decodes a message builds its [`ChatRequest`] by hand, calls
@@ -271,7 +273,10 @@
 //!
 //! ```
 //! use axum::{Extension, Json, Router, routing::post};
-//! use tollgate::{ChatRequest, Usage, UsageSlot};
+//! use tollgate::{ChatRequest, Limits, Usage, UsageSlot, presets};
+//! # use axum::{body::Body, http::Request};
+//! # use tollgate::{ApiKeys, Model, Models, Workspace};
+//! # use tower::ServiceExt;
 //! # type Answer = ();
 //! # fn generate(_: &ChatRequest) -> (Answer, u64, u64) { ((), 3, 4) }
 //!
@@ -284,9 +289,25 @@
 //!     Json(answer)
 //! }
 //!
-//! let app: Router = Router::new().route("/v1/chat/completions", post(chat));
-//! // … and `.layer(…)` as in the example above.
-//! # let _ = app;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let keys = ApiKeys::new().key("sk-acme-0123456789abcdef", Workspace::new("acme"))?;
+//! # let models = Models::builder().model(Model::new("house-7b")).build()?;
+//! let app: Router = Router::new()
+//!     .route("/v1/chat/completions", post(chat))
+//!     .layer(presets::model_server(keys, models, Limits::new(presets::QUOTA)));
+//! # let left = async || {
+//! #     let question = r#"{"model":"house-7b","messages":[{"role":"user","content":"Hi!"}]}"#;
+//! #     let request = Request::post("/v1/chat/completions")
+//! #         .header("authorization", "Bearer sk-acme-0123456789abcdef")
+//! #         .header("content-type", "application/json");
+//! #     let answer = app.clone().oneshot(request.body(Body::from(question)).unwrap()).await.unwrap();
+//! #     let left = answer.headers()["x-ratelimit-remaining-tokens"].to_str().unwrap();
+//! #     left.parse::<u64>().unwrap()
+//! # };
+//! # assert_eq!(left().await - left().await, 3 + 4);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Features
