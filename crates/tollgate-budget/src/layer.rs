@@ -93,7 +93,25 @@ impl<St, C, K, M, R, D> BudgetLayer<St, C, K, M, R, D> {
     /// Sets what is reserved for the output of calls that state no cap. Default:
     /// [`DefaultOutput::learnt(99)`](DefaultOutput::learnt).
     pub fn default_output(mut self, output: DefaultOutput) -> Self {
-        self.rules.options.default_output = output;
+        self.rules.options.default_outputs.all = output;
+        self
+    }
+
+    /// The same for one model, by its configured name, as the fact [`Model`](tollgate_core::Model)
+    /// has it: answers of a model that reasons are longer than those of others.
+    ///
+    /// ```
+    /// # use std::num::NonZeroU64;
+    /// # use tollgate_budget::{BudgetLayer, DefaultOutput, Limits, MemoryStore, Quota};
+    /// # let limits = Limits::new(Quota::tokens_per_minute(NonZeroU64::MIN));
+    /// let layer = BudgetLayer::new(MemoryStore::new(), limits)
+    ///     .default_output(DefaultOutput::learnt(95))
+    ///     .default_output_of("o3", DefaultOutput::learnt(99).start(8_192));
+    /// # let _ = layer;
+    /// ```
+    pub fn default_output_of(mut self, model: impl Into<Box<str>>, output: DefaultOutput) -> Self {
+        let models = &mut self.rules.options.default_outputs.models;
+        models.insert(model.into(), output);
         self
     }
 

@@ -74,8 +74,9 @@
 //! | estimate | no cap is stated |
 //!
 //! Bounds become a count also where they are further apart than a thousandth of the limit, if the
-//! [counter](BudgetLayer::counter) can count. The output is the largest stated cap, times `n`;
-//! 1,024 tokens where none is stated, but at most an eighth of the limit.
+//! [counter](BudgetLayer::counter) can count. The output is the largest stated cap, times `n`. Where
+//! none is stated it is what 99 in 100 recent outputs stayed below, to begin with 1,024 tokens, and
+//! at most an eighth of the limit; [other rules](DefaultOutput) can be set, also for single models.
 //!
 //! What that is worth, simulated: twenty minutes of calls under a limit of 60,000 tokens, steadily
 //! four a second or 300 at once every 20 seconds. The example `worst_minute` makes the figure.

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::PoisonError};
 
+use tollgate_core::Model;
+
 use crate::sync::{Mutex, MutexGuard};
 
 /// What is reserved for the output of a call that states no cap; never more than an eighth of the
@@ -64,6 +66,21 @@ impl DefaultOutput {
 impl Default for DefaultOutput {
     fn default() -> Self {
         Self::learnt(99)
+    }
+}
+
+/// What is reserved for which model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DefaultOutputs {
+    pub(crate) all: DefaultOutput,
+    /// Those that differ.
+    pub(crate) models: HashMap<Box<str>, DefaultOutput>,
+}
+
+impl DefaultOutputs {
+    pub(crate) fn of(&self, model: Option<&Model>) -> DefaultOutput {
+        let own = model.and_then(|model| self.models.get(&**model.name()));
+        own.copied().unwrap_or(self.all)
     }
 }
 

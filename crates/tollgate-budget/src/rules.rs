@@ -14,13 +14,13 @@ use tollgate_core::{
 };
 
 use crate::{
-    Charge, DefaultOutput, Denial, FindKey, Key, Level, Limits, Observe, Quota, Reservation, Span,
-    Standings, Store, StoreError, Units, WindowSpec,
+    Charge, Denial, FindKey, Key, Level, Limits, Observe, Quota, Reservation, Span, Standings,
+    Store, StoreError, Units, WindowSpec,
     call::{Ends, Learner, OpenCall},
     cost::{Output, Plan},
     crowd::Crowd,
     headers,
-    outputs::Outputs,
+    outputs::{DefaultOutputs, Outputs},
 };
 
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     pub(crate) levels: Vec<(&'static str, Arc<dyn Level>)>,
     pub(crate) observer: Option<Arc<dyn Observe>>,
     pub(crate) crowd: Option<Arc<Crowd>>,
-    pub(crate) default_output: DefaultOutput,
+    pub(crate) default_outputs: DefaultOutputs,
     pub(crate) outputs: Arc<Outputs>,
     pub(crate) random: RandomState,
     pub(crate) cap_upstream: bool,
@@ -91,7 +91,8 @@ where
             own: self.limits.quota(key),
             levels: self.levels(head),
         };
-        let assume = || options.outputs.expect(hash(), options.default_output);
+        let rule = options.default_outputs.of(Model::of(&head.extensions));
+        let assume = || options.outputs.expect(hash(), rule);
         let plan = Plan::of(&head.extensions, quotas.narrowest(), &self.counter, assume)?;
         if let Output::Assumed { each, .. } = plan.output {
             if options.cap_upstream {
@@ -101,8 +102,7 @@ where
                 }
             }
         }
-        let learns = options.default_output.is_learnt();
-        let learns = learns && matches!(plan.output, Output::Assumed { .. });
+        let learns = rule.is_learnt() && matches!(plan.output, Output::Assumed { .. });
         let ends = Ends {
             observer: None,
             learner: learns.then(|| Learner {

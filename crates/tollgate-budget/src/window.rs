@@ -314,3 +314,6 @@ impl Full {
         wait(self) > wait(other)
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -501,6 +501,15 @@ async fn outputs_without_a_cap_are_learnt() {
     let open = call(fixed.layer(ReadyProbe::new(answer)), request).await;
     assert_eq!(standing(&store, "acme", "small").await.1, 7);
     drop(open);
+    // One model may differ.
+    let thorough = fixed.default_output_of("thorough", DefaultOutput::learnt(99).start(8_192));
+    for (model, expected) in [("thorough", 8_195), ("brief", 10)] {
+        let mut request = uncapped();
+        request.extensions_mut().insert(Model::new(model));
+        let open = call(thorough.layer(ReadyProbe::new(answer)), request).await;
+        assert_eq!(standing(&store, "acme", model).await.1, expected);
+        drop(open);
+    }
 }
 
 #[tokio::test]
