@@ -91,6 +91,16 @@ impl SharedBody {
         Some(self.source.bytes.slice(member.value.clone()))
     }
 
+    /// The JSON text of a member as it is going to be sent, edits included.
+    #[must_use]
+    pub fn edited(&self, name: &str) -> Option<Bytes> {
+        let edits = self.edits();
+        match edits.list.iter().find(|edit| edit.name == name) {
+            Some(edit) => edit.json.clone(),
+            None => self.member(name),
+        }
+    }
+
     /// Gives a member this JSON text, in place of the one it has; adds the member if it is absent.
     ///
     /// # Errors
@@ -438,5 +448,18 @@ mod tests {
         body.set("a", "3").unwrap();
         let pieces = body.close();
         assert_eq!(pieces[0].as_ptr(), body.received().as_ptr());
+    }
+
+    #[test]
+    fn what_is_going_to_be_sent_can_be_asked_for() {
+        let json = r#"{"a":1,"b":2}"#;
+        let members = vec![Member::new("a", 1, 5..6), Member::new("b", 7, 11..12)];
+        let body = SharedBody::new(json.into(), members);
+        body.set("a", "3").unwrap();
+        body.set("c", "4").unwrap();
+        body.remove("b").unwrap();
+        let edited = ["a", "b", "c", "d"].map(|name| body.edited(name));
+        assert_eq!(edited, [Some("3".into()), None, Some("4".into()), None]);
+        assert_eq!(body.member("a").unwrap(), "1");
     }
 }
