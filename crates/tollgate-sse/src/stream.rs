@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -163,6 +163,8 @@ where
 pub(crate) struct Clocks {
     silence: Silence,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes.
+    waker: Option<Waker>,
     waiting_since: Option<Instant>,
     last_event: Option<Instant>,
     events: u64,
@@ -174,6 +176,7 @@ impl Clocks {
         Self {
             silence,
             timer: None,
+            waker: None,
             waiting_since: None,
             last_event: None,
             events: 0,
@@ -227,6 +230,15 @@ impl Clocks {
         // A timer that is set earlier wakes for nothing, once; moving it costs a lock.
         if timer.deadline() > end {
             timer.as_mut().reset(end);
+            self.waker = None;
+        }
+        // To compare a waker costs less than to register it anew at each event.
+        let registered = self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if registered && !timer.is_elapsed() {
+            return Poll::Pending;
         }
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= end {
@@ -234,6 +246,7 @@ impl Clocks {
             }
             timer.as_mut().reset(end);
         }
+        self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
 }

@@ -105,11 +105,12 @@ mod tests {
                 .map(|unit| format!("\\u{unit:04x}"))
                 .collect();
             let json = serde_json::to_string(text).unwrap();
-            for inside in [format!("{ascii}\" and more"), json[1..].to_owned()] {
-                let read = read(inside.as_bytes()).unwrap();
+            let ascii = format!("{ascii}\" and more");
+            for inside in [ascii.as_bytes(), &json.as_bytes()[1..]] {
+                let read = read(inside).unwrap();
                 assert_eq!(read.text_bytes, text.len() as u64, "{text}");
                 let length = read.length;
-                assert_eq!(inside.as_bytes()[length], b'"');
+                assert_eq!(inside[length], b'"');
                 assert_eq!(read.is_ascii, inside[..length].is_ascii(), "{text}");
             }
         }
