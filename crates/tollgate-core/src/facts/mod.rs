@@ -46,6 +46,8 @@ pub trait Fact: Clone + Send + Sync + 'static {
     const WRITTEN_BY: &'static str;
 
     /// The fact, if it is known.
+    // Each layer asks, and each copy of a look-up is more code to fetch for every call.
+    #[inline(never)]
     #[must_use]
     fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
@@ -57,8 +59,6 @@ pub trait Fact: Clone + Send + Sync + 'static {
     ///
     /// [`Rejection::missing_fact`] if nobody has written it.
     fn require(extensions: &Extensions) -> Result<&Self, Rejection> {
-        extensions
-            .get()
-            .ok_or_else(|| Rejection::missing_fact(Self::NAME, Self::WRITTEN_BY))
+        Self::of(extensions).ok_or_else(|| Rejection::missing_fact(Self::NAME, Self::WRITTEN_BY))
     }
 }
