@@ -69,8 +69,8 @@ impl Outgoing {
         if let Some(id) = self.id {
             // By these names both vendors let a call be found in their logs.
             let name = match target.is_azure {
-                true => "x-ms-client-request-id",
-                false => "x-client-request-id",
+                true => AZURE_REQUEST_ID,
+                false => OPENAI_REQUEST_ID,
             };
             self.headers.insert(name, id);
         }
@@ -122,7 +122,7 @@ pub(crate) fn check_forwardable(name: &HeaderName) -> Result<(), ConfigError> {
 
 /// Whether an answer says that it comes from a place where it must not come from.
 pub(crate) fn is_misplaced(headers: &HeaderMap, target: &Target) -> bool {
-    let place = headers.get("x-ms-region");
+    let place = headers.get(AZURE_REGION);
     place.is_some_and(|place| {
         let place = place.to_str().unwrap_or_default();
         is_outside(place, &target.region, &target.locations)
@@ -131,12 +131,11 @@ pub(crate) fn is_misplaced(headers: &HeaderMap, target: &Target) -> bool {
 
 fn keep(headers: &HeaderMap, usual: &[HeaderName], more: &[HeaderName]) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(usual.len() + more.len() + 3);
-    for name in usual.iter().chain(more) {
-        if is_hop_by_hop(headers, name) {
-            continue;
-        }
-        for value in headers.get_all(name) {
-            kept.append(name, value.clone());
+    let has_options = headers.contains_key(CONNECTION);
+    for (name, value) in headers {
+        let is_listed = usual.contains(name) || more.contains(name);
+        if is_listed && !(has_options && is_hop_by_hop(headers, name)) {
+            kept.append(name.clone(), value.clone());
         }
     }
     kept
@@ -152,6 +151,10 @@ fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
         option.eq_ignore_ascii_case(name.as_str().as_bytes())
     })
 }
+
+const AZURE_REGION: HeaderName = HeaderName::from_static("x-ms-region");
+const AZURE_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
+const OPENAI_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 
 #[cfg(test)]
 mod tests {
