@@ -185,6 +185,30 @@ async fn the_token_that_does_not_fit_is_refused_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn of_a_wait_beyond_a_minute_the_next_refusal_names_the_rest() {
+    let time = Time::new();
+    let store = MemoryStore::new().clock(time.clock());
+    let layer = BudgetLayer::new(store, Limits::new(quota(1, 60_000)));
+    pass(&layer, facts("acme", "gpt-4o", 500)).await;
+    let wait = async || -> u64 {
+        let (head, _) = refusal(&layer, facts("acme", "gpt-4o", 500)).await;
+        head.headers()["retry-after-ms"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    // It is 61 seconds, and not more than this is named.
+    assert_eq!(wait().await, 59_900);
+    time.pass(59_900);
+    // With up to a slot on top, in which callers are spread.
+    let rest = wait().await;
+    assert!((1_100..=2_100).contains(&rest), "{rest}");
+    time.pass(rest);
+    pass(&layer, facts("acme", "gpt-4o", 500)).await;
+}
+
+#[tokio::test]
 async fn what_can_never_fit_is_not_to_be_retried() {
     let store = MemoryStore::new();
     let layer = BudgetLayer::new(store.clone(), Limits::new(quota(500, 1_000)));
