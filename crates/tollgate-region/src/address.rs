@@ -34,6 +34,16 @@ impl Kind {
         }
     }
 
+    /// Whether its API is older than `max_completion_tokens` and `stream_options`, which Azure takes
+    /// since 2024-09-01-preview.
+    pub(crate) fn is_old(&self) -> bool {
+        let Self::Azure { api_version } = self else {
+            return false;
+        };
+        // Versions are dates; those that are none, such as `preview`, are new.
+        api_version.starts_with(|c: char| c.is_ascii_digit()) && &**api_version < "2024-09-01"
+    }
+
     /// The `model` that has to stand in the body; `None` where the path has the last word.
     pub(crate) fn model_json(&self, deployment: &str) -> Option<Bytes> {
         let in_body = !matches!(self, Self::Azure { .. });

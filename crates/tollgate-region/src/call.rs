@@ -246,6 +246,9 @@ pub(crate) fn attempt<B>(
                 // A fork has just been opened.
                 let _ = fork.set("model", model.clone());
             }
+            if target.wants_max_tokens {
+                rename_cap(&fork);
+            }
             let body = fork.body();
             extensions.insert(fork);
             body
@@ -260,6 +263,18 @@ pub(crate) fn attempt<B>(
     *request.headers_mut() = headers;
     *request.extensions_mut() = extensions;
     Ok(request)
+}
+
+/// States the cap of the output by the name that it had before there were models that reason.
+fn rename_cap(body: &SharedBody) {
+    let Some(cap) = body.edited("max_completion_tokens") else {
+        return;
+    };
+    // A fork has just been opened. A request states one cap; null is none.
+    let _ = body.remove("max_completion_tokens");
+    if &*cap != b"null" {
+        let _ = body.set("max_tokens", cap);
+    }
 }
 
 /// Whether an answer says that it is something else than an answer to a chat completion. Of one

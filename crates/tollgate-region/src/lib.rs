@@ -79,8 +79,9 @@
 //! request come the body and `accept`, `content-type` and `user-agent`; other headers only if
 //! [`forward_to_upstream`](UpstreamLayer::forward_to_upstream) names them, and never credentials,
 //! connection or forwarding headers. So nothing that a caller writes can choose a region or an
-//! upstream. Answers are asked for without compression. The way back is the same: content headers
-//! and `openai-processing-ms` pass, and `x-tollgate-region` and `x-tollgate-upstream` are added.
+//! upstream. Answers are asked for without compression. Versions of Azure's classic API before
+//! 2024-09-01 get `max_completion_tokens` as `max_tokens`, and are not asked for usage. The way back
+//! is the same: content headers and `openai-processing-ms` pass, and `x-tollgate-region` and `x-tollgate-upstream` are added.
 //!
 //! [`Credentials`] are a key, a key from the environment, a closure's answer, or a
 //! [`RotatingSecret`] such as an Entra token, which a task of yours keeps fresh. A call only ever

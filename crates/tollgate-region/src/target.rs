@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) credentials: Credentials,
     pub(crate) is_azure: bool,
     pub(crate) model_json: Option<Bytes>,
+    /// It takes the cap of the output by its old name alone.
+    pub(crate) wants_max_tokens: bool,
     pub(crate) locations: Box<[String]>,
     pub(crate) priority: u32,
     pub(crate) weight: NonZeroU32,

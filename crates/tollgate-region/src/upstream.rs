@@ -40,6 +40,7 @@ pub struct Upstream {
     priority: u32,
     weight: NonZeroU32,
     head_timeout: Duration,
+    ask_usage: Option<bool>,
     settings: AttemptSettings,
 }
 
@@ -109,6 +110,7 @@ impl Upstream {
             priority: 0,
             weight: NonZeroU32::MIN,
             head_timeout: DEFAULT_HEAD_TIMEOUT,
+            ask_usage: None,
             settings: AttemptSettings::new(),
         }
     }
@@ -121,6 +123,9 @@ impl Upstream {
     }
 
     /// Replaces the version of Azure's classic API. Other kinds have none and ignore it.
+    ///
+    /// Versions before 2024-09-01 do not know `max_completion_tokens`: what a caller states by that
+    /// name reaches them as `max_tokens`.
     pub fn api_version(mut self, version: impl Into<String>) -> Self {
         if let Kind::Azure { api_version } = &mut self.kind {
             *api_version = version.into();
@@ -174,9 +179,10 @@ impl Upstream {
     }
 
     /// Sets whether streams are asked for their usage, which servers that do not know
-    /// `stream_options` refuse. Default: yes.
+    /// `stream_options` refuse. Default: yes, but for versions of Azure's classic API before
+    /// 2024-09-01.
     pub const fn ask_usage(mut self, ask: bool) -> Self {
-        self.settings = self.settings.ask_usage(ask);
+        self.ask_usage = Some(ask);
         self
     }
 
@@ -251,11 +257,14 @@ impl Upstream {
                 credentials: self.credentials.clone(),
                 is_azure,
                 model_json: self.kind.model_json(deployment),
+                wants_max_tokens: self.kind.is_old(),
                 locations: self.locations.iter().map(|place| plain(place)).collect(),
                 priority: self.priority,
                 weight: self.weight,
                 head_timeout: self.head_timeout,
-                settings: self.settings,
+                settings: self
+                    .settings
+                    .ask_usage(self.ask_usage.unwrap_or(!self.kind.is_old())),
                 health: Arc::default(),
             };
             targets.push((model.clone(), target));

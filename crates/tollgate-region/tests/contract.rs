@@ -20,7 +20,8 @@ use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tollgate_core::{
-    Dialect, Model, Rejection, RejectionKind, RequestBody, SharedBody, UpstreamFault, UsageSlot,
+    Dialect, Member, Model, Rejection, RejectionKind, RequestBody, SharedBody, UpstreamFault,
+    UsageSlot,
 };
 use tollgate_region::{Fault, Region, RegionLayer, Upstream, UpstreamLayer, Upstreams};
 use tollgate_testing::{ReadyProbe, ScriptedBody, assert_future, assert_layered, check_body};
@@ -509,6 +510,58 @@ async fn attempts_share_the_facts_and_fork_the_body() {
                 .is_err()
         );
     }
+}
+
+#[tokio::test]
+async fn old_versions_of_azures_api_are_asked_in_their_own_words() {
+    let dated = |name: &'static str, version: &str| azure(name, "eu").api_version(version);
+    let old = |seen: &Seen| seen.host().starts_with("old");
+    for (upstream, asks_usage) in [
+        (dated("old1", "2024-02-01"), false),
+        (dated("old2", "2024-08-01-preview"), false),
+        (dated("old3", "2024-06-01").ask_usage(true), true),
+        (dated("new1", "2024-09-01-preview"), true),
+        (dated("new2", "preview"), true),
+        (dated("new3", "2024-10-21").ask_usage(false), false),
+        (azure("new4", "eu"), true),
+    ] {
+        for cap in ["7", "null"] {
+            let json = format!(r#"{{"max_completion_tokens":{cap},"model":"gpt-4o"}}"#);
+            let end = 24 + cap.len();
+            let members = vec![
+                Member::new("max_completion_tokens", 1, 25..end + 1),
+                Member::new("model", end + 2, end + 10..end + 18),
+            ];
+            let mut request = unread("eu");
+            let body = SharedBody::new(json.clone().into(), members);
+            request.extensions_mut().insert(body);
+            let client = Client::new(|_| ok());
+            let service = layer(&eu([upstream.clone()])).layer(client.clone());
+            assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
+            let seen = client.only();
+            let settings = seen.extensions.get::<tollgate_core::AttemptSettings>();
+            assert_eq!(settings.unwrap().ask_usage, asks_usage, "{}", seen.host());
+            let expected = match (old(&seen), cap) {
+                (false, _) => json,
+                (true, "null") => r#"{"model":"gpt-4o"}"#.to_owned(),
+                (true, _) => r#"{"max_tokens":7,"model":"gpt-4o"}"#.to_owned(),
+            };
+            assert_eq!(seen.body, expected, "{}", seen.host());
+        }
+    }
+    // A cap that a layer outside has put there is one as well.
+    let body = shared();
+    body.set("max_completion_tokens", "9").unwrap();
+    let mut request = unread("eu");
+    request.extensions_mut().insert(body);
+    let client = Client::new(|_| ok());
+    let service = layer(&eu([dated("old", "2024-02-01")])).layer(client.clone());
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
+    let sent = client.only().body;
+    assert_eq!(
+        sent,
+        r#"{"max_tokens":9,"model": "gpt-4o", "messages": []}"#
+    );
 }
 
 /// Compiles only if the layer needs nothing of bodies and errors but what it says.

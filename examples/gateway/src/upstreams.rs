@@ -82,8 +82,10 @@ fn described(
     if let Some(deployment_type) = upstream.deployment_type {
         described = described.deployment_type(deployment_type);
     }
+    if let Some(ask) = upstream.ask_usage {
+        described = described.ask_usage(ask);
+    }
     described
-        .ask_usage(upstream.ask_usage)
         .priority(upstream.priority)
         .weight(upstream.weight)
         .head_timeout(upstream.timeouts.head)

@@ -264,8 +264,10 @@ mod tests {
         assert_eq!(spelt_out.budget.slot, shown.budget.slot);
         let of = |config: &Config| format!("{:?}{:?}", config.policy, config.token_counts);
         assert_eq!(of(&spelt_out), of(&shown));
-        let sweden = |config: &Config| format!("{:?}", config.regions["eu"].upstreams[0]);
-        assert_eq!(sweden(&spelt_out), sweden(&shown));
+        let sweden = |config: &Config| config.regions["eu"].upstreams[0].clone();
+        let mut expected = sweden(&shown);
+        expected.ask_usage = Some(true);
+        assert_eq!(format!("{:?}", sweden(&spelt_out)), format!("{expected:?}"));
         let model = |config: &Config| config.models["gpt-4o"].resolve("gpt-4o");
         assert_eq!(model(&spelt_out), model(&shown));
     }

@@ -45,9 +45,9 @@ pub struct UpstreamConfig {
     /// counted as misplaced. Default: nothing is compared.
     #[serde(default)]
     pub locations: Vec<String>,
-    /// Whether streams are asked for their usage. Default: yes.
-    #[serde(default = "default_ask_usage")]
-    pub ask_usage: bool,
+    /// Whether streams are asked for their usage. Default: yes, but for an `api_version` before
+    /// 2024-09-01.
+    pub ask_usage: Option<bool>,
     /// Lower numbers come first; others only when these cannot. Default: 0.
     #[serde(default)]
     pub priority: u32,
@@ -103,10 +103,6 @@ impl Default for Timeouts {
 
 fn default_api_version() -> String {
     "2024-10-21".to_owned()
-}
-
-const fn default_ask_usage() -> bool {
-    true
 }
 
 const fn default_weight() -> NonZeroU32 {
