@@ -247,7 +247,7 @@ impl Drop for OpenCall {
 #[derive(Debug, Default)]
 struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
-    runs: bool,
+    runs_until: Option<Instant>,
 }
 
 impl Timer {
@@ -255,22 +255,24 @@ impl Timer {
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() != deadline {
+        // One that is set earlier wakes for nothing, once; moving it at each call costs a lock.
+        if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
-        sleep.as_mut().poll(cx)
+        ready!(sleep.as_mut().poll(cx));
+        if sleep.deadline() < deadline {
+            sleep.as_mut().reset(deadline);
+            ready!(sleep.as_mut().poll(cx));
+        }
+        Poll::Ready(())
     }
 
     fn poll_for(&mut self, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = match &self.sleep {
-            Some(sleep) if self.runs => sleep.deadline(),
-            _ => Instant::now() + time,
-        };
-        self.runs = true;
+        let deadline = *self.runs_until.get_or_insert_with(|| Instant::now() + time);
         self.poll_until(deadline, cx)
     }
 
     fn stop(&mut self) {
-        self.runs = false;
+        self.runs_until = None;
     }
 }
