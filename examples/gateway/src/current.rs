@@ -1,19 +1,24 @@
 //! A service that is replaced while calls are served.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tokio::sync::watch;
 use tower::{Service, ServiceExt, util::Oneshot};
 
 /// Gives each call to the service that was set last. Calls that are open stay with theirs.
+///
+/// Always ready: it is the call that waits until the service is.
 #[derive(Debug)]
-pub(crate) struct Current<S>(watch::Receiver<S>);
+pub(crate) struct Current<S>(Arc<watch::Receiver<S>>);
 
 impl<S> Current<S> {
     /// The service, and the way to replace it.
     pub(crate) fn new(first: S) -> (watch::Sender<S>, Self) {
         let (sender, receiver) = watch::channel(first);
-        (sender, Self(receiver))
+        (sender, Self(Arc::new(receiver)))
     }
 }
 
@@ -37,6 +42,6 @@ where
 
 impl<S> Clone for Current<S> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(Arc::clone(&self.0))
     }
 }

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -105,7 +105,7 @@ impl Metrics {
 
     /// Counts an answer whose head is about to be sent.
     pub(crate) fn answered<B>(&self, response: &Response<B>, elapsed: Duration) {
-        let region = response.headers().get("x-tollgate-region");
+        let region = response.headers().get(REGION);
         let region = region.and_then(|name| HeaderValue::to_str(name).ok());
         let (number, duration) = self.answers(region.unwrap_or("none"), response.status());
         number.increment(1);
@@ -231,6 +231,8 @@ fn snake_case(name: &str) -> String {
     }
     snake
 }
+
+const REGION: HeaderName = HeaderName::from_static("x-tollgate-region");
 
 const REQUESTS: &str = "tollgate_requests_total";
 const DURATION: &str = "tollgate_request_duration_seconds";

@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::{sync::watch, time::Instant};
 use tollgate::{DefaultRender, Dialect, Rejection, RejectionKind, RequestId, ResponseBody, Stamps};
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Service};
 
 use super::{connection::OpenCall, head};
 use crate::{
@@ -35,10 +35,10 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Answers one request, whatever happens on the way.
+    /// Answers one request, whatever happens on the way. The service must be ready.
     pub(super) async fn exchange<S, ReqB, B>(
         self: Arc<Self>,
-        service: S,
+        mut service: S,
         mut request: Request<ReqB>,
         open: OpenCall,
     ) -> Result<Response<ExchangeBody<B>>, Infallible>
@@ -61,7 +61,8 @@ impl Calls {
         let mut response = if let Err(rejection) = head::check(&request) {
             refuse(rejection)
         } else if in_flight.is_some() || is_health {
-            let answer = AssertUnwindSafe(service.oneshot(request)).catch_unwind();
+            let answer = async move { service.call(request).await };
+            let answer = AssertUnwindSafe(answer).catch_unwind();
             let mut cut = self.cut.clone();
             let answer = tokio::select! {
                 biased;

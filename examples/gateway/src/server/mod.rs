@@ -17,7 +17,6 @@ use hyper_util::{
         conn::auto,
         graceful::{GracefulShutdown, Watcher},
     },
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -38,7 +37,7 @@ use crate::{
 };
 
 /// Serves every connection of the listener until `stop` is ready, and then until open calls have
-/// ended or the time for draining is over.
+/// ended or the time for draining is over. The service must always be ready.
 ///
 /// Streams that are cut at that time end with an error event, so that nobody takes what came for
 /// the whole answer.
@@ -170,12 +169,28 @@ impl<S> Conversation<S> {
         let discard = self.limits.discard;
         let discard_bytes = self.limits.discard_bytes.unwrap_or_default();
         let drain = DrainOnRefusalLayer::new(discard_bytes, move || sleep(discard));
-        let answer = TowerToHyperService::new(drain.layer(answer));
+        let answer = AlwaysReady(drain.layer(answer));
         let connection = self.protocol.serve_connection(TokioIo::new(io), answer);
         let connection = Again::new(watcher.watch(connection.into_owned()));
         if let Err(error) = connection.await {
             tracing::debug!(error, "a connection broke");
         }
+    }
+}
+
+/// Gives requests to a service without asking whether it is ready.
+struct AlwaysReady<S>(S);
+
+impl<S, R> hyper::service::Service<R> for AlwaysReady<S>
+where
+    S: Service<R> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: R) -> S::Future {
+        self.0.clone().call(request)
     }
 }
 
