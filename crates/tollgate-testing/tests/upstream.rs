@@ -112,6 +112,36 @@ async fn each_piece_is_a_chunk_of_its_own() {
 }
 
 #[tokio::test]
+async fn even_a_head_may_dribble() {
+    let reply = Reply::json("0123456789").dribble(3).close_after(8);
+    let upstream = ScriptedUpstream::in_turn([reply]).await;
+    let mut stream = TcpStream::connect(upstream.address()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let (mut read, mut reads_of_head) = (Vec::new(), 0);
+    while timeout(PATIENCE, stream.read_buf(&mut read))
+        .await
+        .unwrap()
+        .unwrap()
+        > 0
+    {
+        let has_head = read.windows(4).any(|end| end == b"\r\n\r\n");
+        reads_of_head += usize::from(!has_head);
+    }
+    assert!(reads_of_head > 1, "the head came at once");
+    assert!(read.starts_with(b"HTTP/1.1 200 OK\r\n") && read.ends_with(b"\r\n\r\n01234567"));
+
+    let reply = Reply::json("0123456789").dribble(3);
+    let upstream = ScriptedUpstream::in_turn([reply]).await;
+    for client in both() {
+        let answer = get(&client, &upstream).await.unwrap();
+        assert_eq!(check_body(answer.into_body()).await.data, "0123456789");
+    }
+}
+
+#[tokio::test]
 async fn what_is_held_comes_when_the_test_says_so() {
     for client in both() {
         let latch = Latch::new();

@@ -107,10 +107,9 @@ impl Body for ReplyBody {
 impl ReplyBody {
     fn give(&mut self, bytes: Bytes) -> Frame<Bytes> {
         self.call.add_sent(bytes.len() as u64);
-        let pace = self.pace;
-        // A server writes what it has when its body is not ready.
+        let (pace, flushed) = (self.pace, self.line.flushed());
         self.wait = Some(Box::pin(async move {
-            tokio::task::yield_now().await;
+            flushed.await;
             if let Some(pause) = pace {
                 tokio::time::sleep(pause).await;
             }

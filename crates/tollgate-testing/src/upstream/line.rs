@@ -1,9 +1,10 @@
 use std::{
     io,
+    num::NonZeroUsize,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -12,7 +13,7 @@ use http::Version;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::Notify,
+    sync::{Notify, watch},
 };
 
 use super::body::Broken;
@@ -21,27 +22,33 @@ use super::body::Broken;
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) version: Version,
-    pub(super) ends: Arc<Ends>,
-}
-
-/// How a connection is to end, and when.
-#[derive(Debug, Default)]
-pub(super) struct Ends {
-    now: Notify,
-    with_reset: AtomicBool,
-}
-
-impl Ends {
-    /// Waits until a call has put an end to the connection.
-    pub(super) async fn now(&self) {
-        self.now.notified().await;
-    }
+    pub(super) wishes: Arc<Wishes>,
 }
 
 impl Line {
+    /// Lets each write take so many bytes at most.
+    pub(super) fn dribble(&self, bytes: NonZeroUsize) {
+        self.wishes.writes.store(bytes.get(), Ordering::SeqCst);
+    }
+
+    /// Waits until what is given to the connection now is written.
+    pub(super) fn flushed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let is_alone = self.version != Version::HTTP_2;
+        let mut flushes = self.wishes.flushes.subscribe();
+        async move {
+            if is_alone {
+                // The connection holds what notifies this, and the body that waits.
+                let _ = flushes.changed().await;
+            } else {
+                // Other streams flush, too, and a window may be closed: as good a moment as any.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
     /// Closes the connection.
     pub(super) fn close(&self) {
-        self.ends.now.notify_one();
+        self.wishes.end.notify_one();
     }
 
     /// Resets the connection, or says that the stream is to be reset alone.
@@ -49,21 +56,40 @@ impl Line {
         if self.version == Version::HTTP_2 {
             return Err(Broken);
         }
-        self.ends.with_reset.store(true, Ordering::SeqCst);
+        self.wishes.reset.store(true, Ordering::SeqCst);
         self.close();
         Ok(())
+    }
+}
+
+/// What calls want of their connection, and what they wait for.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    end: Notify,
+    reset: AtomicBool,
+    /// How many bytes a write takes at most, or 0: all.
+    writes: AtomicUsize,
+    flushes: watch::Sender<()>,
+}
+
+impl Wishes {
+    /// Waits until a call puts an end to the connection.
+    pub(super) async fn end(&self) {
+        self.end.notified().await;
     }
 }
 
 /// A connection that is reset when it is dropped, if a call has asked for that.
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
-    pub(super) ends: Arc<Ends>,
+    pub(super) wishes: Arc<Wishes>,
+    /// Whether the others have had their turn since the last write that was cut.
+    pub(super) yielded: bool,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if self.ends.with_reset.load(Ordering::SeqCst) {
+        if self.wishes.reset.load(Ordering::SeqCst) {
             // It fails where the caller is gone already.
             let _ = self.stream.set_zero_linger();
         }
@@ -86,7 +112,17 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let most = self.wishes.writes.load(Ordering::SeqCst);
+        if most == 0 {
+            return Pin::new(&mut self.stream).poll_write(cx, buf);
+        }
+        self.yielded = !self.yielded;
+        if self.yielded {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = &buf[..buf.len().min(most)];
+        Pin::new(&mut self.stream).poll_write(cx, piece)
     }
 
     fn poll_write_vectored(
@@ -94,7 +130,11 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        if self.wishes.writes.load(Ordering::SeqCst) == 0 {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        self.poll_write(cx, first.map_or(&[], |buf| buf))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -102,7 +142,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wishes.flushes.send_replace(());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

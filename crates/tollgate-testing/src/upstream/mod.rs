@@ -59,7 +59,7 @@ use tokio::{
 
 use body::{Broken, ReplyBody};
 use calls::Calls;
-use line::{Ends, Line, Socket};
+use line::{Line, Socket, Wishes};
 use reply::BeforeHead;
 
 /// A server on a loopback socket that speaks HTTP/1.1 and HTTP/2 without TLS, answers by script,
@@ -84,7 +84,8 @@ enum Kind {
 }
 
 impl ScriptedUpstream {
-    /// Starts one that answers each request with what `script` makes of it.
+    /// Starts one that answers each request with what `script` makes of it. If that panics, the
+    /// connection breaks.
     ///
     /// # Panics
     ///
@@ -263,15 +264,16 @@ where
     // It fails where the caller is gone already.
     let _ = stream.set_nodelay(true);
     let _connection = server.calls.open_connection();
-    let ends = Arc::<Ends>::default();
+    let wishes = Arc::<Wishes>::default();
     let socket = Socket {
         stream,
-        ends: Arc::clone(&ends),
+        wishes: Arc::clone(&wishes),
+        yielded: false,
     };
     let service = service_fn(|request| {
         let line = Line {
             version: request.version(),
-            ends: Arc::clone(&ends),
+            wishes: Arc::clone(&wishes),
         };
         answer(request, Arc::clone(&server), line)
     });
@@ -279,7 +281,7 @@ where
     let serving = protocol.serve_connection(TokioIo::new(socket), service);
     tokio::select! {
         biased;
-        () = ends.now() => {}
+        () = wishes.end() => {}
         // Connections break on purpose here, and callers leave.
         _ = serving => {}
     }
@@ -329,6 +331,9 @@ where
             line.reset()?;
             std::future::pending::<()>().await;
         }
+    }
+    if let Some(bytes) = reply.writes {
+        line.dribble(bytes);
     }
     let mut response = Response::builder().status(reply.status);
     if let Some(headers) = response.headers_mut() {

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fmt::Debug, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, num::NonZeroUsize, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -42,6 +42,7 @@ pub struct Reply {
     cut_every: Option<usize>,
     holds: Vec<(usize, Latch)>,
     pub(super) pace: Option<Duration>,
+    pub(super) writes: Option<NonZeroUsize>,
     is_chunked: bool,
     keep: usize,
     end: End,
@@ -77,6 +78,7 @@ impl Reply {
             cut_every: None,
             holds: Vec::new(),
             pace: None,
+            writes: None,
             is_chunked: false,
             keep: usize::MAX,
             end: End::Complete,
@@ -197,6 +199,17 @@ impl Reply {
     pub fn split_every(mut self, bytes: usize) -> Self {
         assert!(bytes > 0, "pieces of nothing make no body");
         self.cut_every = Some(bytes);
+        self
+    }
+
+    /// The connection is written in pieces of so many bytes from here on: head, body and framing.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is zero.
+    pub fn dribble(mut self, bytes: usize) -> Self {
+        let bytes = NonZeroUsize::new(bytes);
+        self.writes = Some(bytes.expect("pieces of nothing make no answer"));
         self
     }
 
