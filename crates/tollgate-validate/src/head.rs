@@ -14,17 +14,17 @@ pub(crate) fn check(head: &Parts, max_bytes: u64) -> Result<Option<u64>, Rejecti
     if head.method != Method::POST {
         return Err(errors::method_not_allowed(&head.method));
     }
+    let declared = declared_length(&head.headers)?;
+    if declared.is_some_and(|length| length > max_bytes) {
+        return Err(errors::body_too_large(max_bytes));
+    }
     if !is_json(&head.headers) {
         return Err(errors::unsupported_media_type());
     }
     if !is_plain(&head.headers) {
         return Err(errors::unsupported_encoding());
     }
-    let declared = declared_length(&head.headers)?;
-    match declared {
-        Some(length) if length > max_bytes => Err(errors::body_too_large(max_bytes)),
-        _ => Ok(declared),
-    }
+    Ok(declared)
 }
 
 /// `application/json` in UTF-8, said once.
@@ -115,6 +115,17 @@ mod tests {
         }
         assert!(!json(&[]));
         assert!(!json(&["application/json", "text/plain"]));
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_is_so_whatever_it_is() {
+        let (mut head, ()) = http::Request::post("/").body(()).unwrap().into_parts();
+        let mut check_with = |length: &'static str| {
+            let value = HeaderValue::from_static(length);
+            head.headers.insert(CONTENT_LENGTH, value);
+            check(&head, 10).unwrap_err().status().as_u16()
+        };
+        assert_eq!([check_with("10"), check_with("11")], [415, 413]);
     }
 
     #[test]
