@@ -75,6 +75,9 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        if let (Some(Ok(frame)), Some(call)) = (&frame, this.call.as_mut()) {
+            call.passes(frame);
+        }
         // A server may never ask again once the end is announced.
         if !matches!(frame, Some(Ok(_))) || this.inner.is_end_stream() {
             if let Some(mut call) = this.call.take() {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Frame;
 use tollgate_core::{Rejection, UsageSlot};
 
 use crate::{
@@ -20,6 +22,8 @@ pub(crate) struct OpenCall<St: Store> {
     reserved: Units,
     started: Units,
     output: Output,
+    /// Bytes of the answer that were passed on.
+    passed: u64,
 }
 
 struct Open<St: Store> {
@@ -57,6 +61,7 @@ impl<St: Store> OpenCall<St> {
             reserved,
             started: plan.started,
             output: plan.output,
+            passed: 0,
         }
     }
 
@@ -69,7 +74,24 @@ impl<St: Store> OpenCall<St> {
     pub(crate) fn answered<R>(&mut self, response: &Response<R>) {
         // Under gRPC a refusal of an inner layer is a 200.
         let refusal = response.extensions().get::<Rejection>();
-        let status = refusal.map_or(response.status(), Rejection::status);
+        let stated = refusal.map(Rejection::status);
+        let stated = stated.or_else(|| grpc_status(response.headers()));
+        self.judge(stated.unwrap_or(response.status()));
+    }
+
+    /// A frame of the answer goes by.
+    pub(crate) fn passes(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.passed = self.passed.saturating_add(data.len() as u64);
+        } else if self.passed == 0 {
+            // Some gRPC servers fail in trailers although nothing came before them.
+            if let Some(status) = frame.trailers_ref().and_then(grpc_status) {
+                self.judge(status);
+            }
+        }
+    }
+
+    fn judge(&mut self, status: StatusCode) {
         if status.is_success() || status.is_informational() {
             return;
         }
@@ -92,12 +114,17 @@ impl<St: Store> OpenCall<St> {
         self.settle(Self::observed);
     }
 
-    /// Prompt and observed output: never less than the caller got.
+    /// Prompt and observed output: never less than the caller got, as far as somebody counts it. If
+    /// nobody does, what the answer's bytes may hold, but for that no more than was reserved: most of
+    /// an answer's bytes are not the model's.
     fn observed(&self) -> Units {
-        let seen = self
-            .usage
-            .output_pieces()
-            .max(self.usage.output_bytes() / 3);
+        let seen = if self.usage.is_watched() {
+            let bytes = self.usage.output_bytes();
+            self.usage.output_pieces().max(bytes / BYTES_OF_TOKEN)
+        } else {
+            let room = self.reserved.saturating_sub(self.started);
+            room.tokens.min(self.passed / BYTES_OF_TOKEN)
+        };
         let tokens = match self.output {
             Output::Included => self.started.tokens.max(seen),
             _ => self.started.tokens.saturating_add(seen),
@@ -160,6 +187,23 @@ impl Learner {
         self.outputs.learn(self.key, tokens);
     }
 }
+
+/// What a failed gRPC call would have been under HTTP.
+fn grpc_status(headers: &HeaderMap) -> Option<StatusCode> {
+    Some(match headers.get("grpc-status")?.as_bytes() {
+        b"0" => return None,
+        // CANCELLED, DEADLINE_EXCEEDED
+        b"1" | b"4" => StatusCode::GATEWAY_TIMEOUT,
+        // RESOURCE_EXHAUSTED
+        b"8" => StatusCode::TOO_MANY_REQUESTS,
+        // UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS
+        b"2" | b"13" | b"14" | b"15" => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::BAD_REQUEST,
+    })
+}
+
+/// English has about four bytes to a token, Chinese three.
+const BYTES_OF_TOKEN: u64 = 3;
 
 impl<St: Store> Drop for OpenCall<St> {
     fn drop(&mut self) {

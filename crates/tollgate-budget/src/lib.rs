@@ -89,10 +89,12 @@
 //! |---|---|---|
 //! | its usage is recorded in the [`UsageSlot`](tollgate_core::UsageSlot) | 1 | the usage, or its prompt and the pieces seen if these are more |
 //! | a success without usage, complete or not | 1 | the prompt's estimate, and the output seen |
+//! | the same, and nobody [watches](tollgate_core::UsageSlot::watch_output) the output | 1 | a third of the answer's bytes, from the prompt's estimate up to what was reserved |
 //! | the caller leaves before the answer begins, a panic | 1 | the prompt's estimate |
 //! | 408, 504 | 1 | the prompt's estimate |
 //! | 429, any other 5xx, an error of the inner service | 0 | 0 |
 //! | any other 3xx or 4xx | 1 | 0 |
+//! | a gRPC status other than `OK`, before any message | | as its HTTP counterpart |
 //! | the process dies | 1 | as reserved, until a minute has passed (stores that outlive it) |
 //!
 //! # Placement

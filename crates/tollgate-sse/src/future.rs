@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -20,7 +20,9 @@ use tollgate_core::{
 
 use crate::{
     Reframer, SseBody, StreamEnd, Tap,
+    address::Address,
     chunk::{Reading, Shape},
+    fault,
     json_answer::{JsonAnswer, Refusal, cut, too_large},
     layer::Settings,
     stream::{Clocks, Stream},
@@ -66,6 +68,7 @@ pub(crate) struct Call<T, R> {
 /// The same without what only one stream can have.
 pub(crate) struct Terms<R> {
     pub(crate) settings: Settings,
+    pub(crate) address: Address,
     pub(crate) show_usage: bool,
     pub(crate) chat: Option<ChatRequest>,
     pub(crate) request_id: Option<RequestId>,
@@ -150,6 +153,7 @@ where
                             let length = HeaderValue::from(bytes.len());
                             head.headers.remove(TRANSFER_ENCODING);
                             head.headers.insert(CONTENT_LENGTH, length);
+                            head.headers.entry(CONTENT_TYPE).or_insert(JSON);
                             Response::from_parts(head, SseBody::local(bytes))
                         }
                         Err(Refusal::Fault(fault)) => terms.fault(&fault),
@@ -179,7 +183,16 @@ impl<R: Render> Terms<R> {
         match media_type(headers) {
             Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => AnswerKind::Stream,
             Some(kind) if kind.eq_ignore_ascii_case("application/json") => AnswerKind::Json,
-            _ => AnswerKind::Other,
+            Some(_) => AnswerKind::Other,
+            // A server that does not say what it sends is taken to send what it was asked for.
+            None if headers.contains_key(CONTENT_TYPE) => AnswerKind::Other,
+            None => match &self.chat {
+                Some(chat) if answer.status() == StatusCode::OK => match chat.stream() {
+                    true => AnswerKind::Stream,
+                    false => AnswerKind::Json,
+                },
+                _ => AnswerKind::Other,
+            },
         }
     }
 
@@ -203,6 +216,9 @@ impl<R: Render> Terms<R> {
             .max_event_bytes(self.settings.max_event_bytes)
             .fill_with(&id, model, seconds_since_1970())
             .tap(tap);
+        if let Some(slot) = &self.usage {
+            slot.watch_output();
+        }
         let stream = Stream::new(body, reframer, self.usage.clone(), self.settings.silence);
         State::Holding {
             head: Some(head),
@@ -236,7 +252,8 @@ impl<R: Render> Terms<R> {
 
     /// A failure of the upstream's: a layer outside may still ask another one.
     fn fault<B, T>(&self, fault: &UpstreamFault) -> Response<SseBody<B, T>> {
-        let mut answer = self.refuse(Rejection::from(fault));
+        let told = fault::told(fault, &self.address);
+        let mut answer = self.refuse(Rejection::from(&told));
         answer.extensions_mut().insert(fault.clone());
         answer
     }
@@ -309,6 +326,8 @@ const STREAM_HEADERS: [(HeaderName, &str); 3] = [
     (CACHE_CONTROL, "no-cache"),
     (HeaderName::from_static("x-accel-buffering"), "no"),
 ];
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Pieces that one poll takes at most, so that others get their turn.
 const MAX_PIECES: usize = 64;

@@ -84,6 +84,7 @@ impl JsonAnswer {
         if let Some(slot) = slot {
             let text_bytes = chunk.output_bytes(&findings);
             let pieces = chunk.choices.min(text_bytes as usize) as u64;
+            slot.watch_output();
             slot.add_output(pieces, text_bytes);
             let reported = chunk.usage.and_then(|usage| json.get(usage));
             if let Some(usage) = reported.and_then(|json| usage::read(json, pieces)) {

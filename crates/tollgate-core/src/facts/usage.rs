@@ -1,6 +1,6 @@
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::Fact;
@@ -66,6 +66,7 @@ pub struct UsageSlot(Arc<Slot>);
 #[derive(Debug, Default)]
 struct Slot {
     usage: Mutex<Option<Usage>>,
+    is_watched: AtomicBool,
     output_pieces: AtomicU64,
     output_bytes: AtomicU64,
 }
@@ -80,6 +81,19 @@ impl UsageSlot {
     /// Records the usage that the upstream reports; a later report replaces an earlier one.
     pub fn record(&self, usage: Usage) {
         *self.0.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// Says that somebody counts the output, so that none is taken for none. Whoever calls
+    /// [`add_output`](Self::add_output) calls it before the answer begins.
+    pub fn watch_output(&self) {
+        self.0.is_watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody counts the output. Otherwise all that is known of it is how many bytes the
+    /// answer has.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.0.is_watched.load(Ordering::Relaxed) || self.output_pieces() > 0
     }
 
     /// Counts output that was passed on, so that a call whose usage never comes is charged for what
