@@ -6,6 +6,8 @@ use http::StatusCode;
 use serde_json::Value;
 use tollgate_core::UpstreamFault;
 
+use crate::address::Address;
+
 /// An event that is not a JSON object, or too large (rule R4).
 pub(crate) fn invalid_event() -> UpstreamFault {
     let message = "The model sent an event that cannot be read.";
@@ -56,31 +58,30 @@ pub(crate) fn reported(json: &str) -> UpstreamFault {
     fault
 }
 
+/// A failure as a caller may read of it.
+pub(crate) fn told(fault: &UpstreamFault, address: &Address) -> UpstreamFault {
+    let tell = |text: &Cow<'static, str>| Cow::Owned(address.left_out(text).into_owned());
+    let mut told = fault.clone();
+    told.message = tell(&fault.message);
+    told.error_type = tell(&fault.error_type);
+    told.param = fault.param.as_ref().map(tell);
+    told.code = fault.code.as_ref().map(tell);
+    told
+}
+
 /// A failure as the last event of a stream.
-pub(crate) fn event(fault: &UpstreamFault) -> Vec<u8> {
+pub(crate) fn event(fault: &UpstreamFault, address: &Address) -> Vec<u8> {
+    let fault = told(fault, address);
     let json = |text: &str| Value::from(text).to_string();
     let or_null = |text: Option<&str>| text.map_or_else(|| String::from("null"), json);
     format!(
         "data: {{\"error\":{{\"message\":{},\"type\":{},\"param\":{},\"code\":{}}}}}\n\n",
-        json(&without_addresses(&fault.message)),
+        json(&fault.message),
         json(&fault.error_type),
         or_null(fault.param.as_deref()),
         or_null(fault.code.as_deref()),
     )
     .into_bytes()
-}
-
-/// A text without its URLs: where the upstream is, is no business of a caller's.
-fn without_addresses(text: &str) -> Cow<'_, str> {
-    const SCHEME_END: &str = "://";
-    if !text.contains(SCHEME_END) {
-        return Cow::Borrowed(text);
-    }
-    let words = text.split(' ').map(|word| match word.contains(SCHEME_END) {
-        true => "…",
-        false => word,
-    });
-    Cow::Owned(words.collect::<Vec<_>>().join(" "))
 }
 
 /// The status that an error would have had as an answer of its own; the AI SDK of Vercel reads
@@ -185,7 +186,7 @@ mod tests {
                 r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"server_error","param":null,"code":null}}"#,
             ),
         ] {
-            let text = String::from_utf8(event(&reported(error))).unwrap();
+            let text = String::from_utf8(event(&reported(error), &Address::default())).unwrap();
             assert_eq!(text, format!("data: {event_text}\n\n"));
         }
     }

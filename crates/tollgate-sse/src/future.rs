@@ -215,6 +215,7 @@ impl<R: Render> Terms<R> {
             .keep_filters(self.settings.keep_filters)
             .max_event_bytes(self.settings.max_event_bytes)
             .fill_with(&id, model, seconds_since_1970())
+            .hide(self.address.clone())
             .tap(tap);
         if let Some(slot) = &self.usage {
             slot.watch_output();

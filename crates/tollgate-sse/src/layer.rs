@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use crate::{
     NoTap, SseBody, SseFuture, Tap,
+    address::Address,
     framer::DEFAULT_MAX_EVENT_BYTES,
     future::{Call, Terms},
     stream::Silence,
@@ -252,8 +253,10 @@ impl<T: Tap + Clone, M, R: Render + Clone> SseLayer<T, M, R> {
         }
         let mut tap = self.tap.clone();
         tap.start(extensions);
+        let address = Address::of(head);
         let terms = Terms {
             settings,
+            address,
             show_usage: chat.is_none_or(ChatRequest::usage_wanted),
             chat: chat.cloned(),
             request_id: RequestId::of(extensions).cloned(),

@@ -121,6 +121,7 @@
 //! less than ten times its size, for as long as it is looked at.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod address;
 mod body;
 mod chunk;
 mod edit;

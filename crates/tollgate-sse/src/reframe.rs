@@ -4,7 +4,9 @@ use bytes::Bytes;
 use tollgate_core::{UpstreamFault, Usage};
 
 use crate::{
-    NoTap, Tap, fault,
+    NoTap, Tap,
+    address::Address,
+    fault,
     framer::DEFAULT_MAX_EVENT_BYTES,
     identity::Identity,
     outlet::{Outlet, Sent},
@@ -88,6 +90,12 @@ impl<T> Reframer<T> {
     #[must_use]
     pub fn fill_with(mut self, id: &str, model: &str, created: u64) -> Self {
         self.rules.identity = Identity::new(id, model, created);
+        self
+    }
+
+    /// What callers must not read of where the stream comes from.
+    pub(crate) fn hide(mut self, address: Address) -> Self {
+        self.rules.address = address;
         self
     }
 

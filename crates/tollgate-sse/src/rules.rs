@@ -4,6 +4,7 @@ use tollgate_core::{UpstreamFault, Usage};
 
 use crate::{
     Event, StreamEnd, Tap,
+    address::Address,
     chunk::{self, Findings, Reading, Shape},
     event::{PREFIX, SUFFIX},
     fault,
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Rules {
     pub(crate) reading: Reading,
     pub(crate) identity: Identity,
+    pub(crate) address: Address,
     patterns: Patterns,
     findings: Findings,
     moves: Vec<Move>,
@@ -51,6 +53,7 @@ impl Rules {
                 shape: Shape::Chunk,
             },
             identity,
+            address: Address::default(),
             patterns: Patterns::default(),
             findings: Findings::default(),
             moves: Vec::new(),
@@ -230,7 +233,7 @@ impl Rules {
         outlet: &mut Outlet<T>,
         piece: &[u8],
     ) -> Sent {
-        let last = fault::event(&fault);
+        let last = fault::event(&fault, &self.address);
         self.end_with(&last, StreamEnd::Failed(fault), outlet, piece)
     }
 
