@@ -105,6 +105,30 @@ async fn over_http2(gateway: &Gateway, target: &str, headers: &[(String, String)
 }
 
 #[tokio::test]
+async fn what_servers_read_differently_is_refused() {
+    let gateway = start("").await;
+    let with = |headers: &str| format!("POST /v1/models HTTP/1.1\r\n{headers}\r\n");
+    let chunked = "host: a\r\ntransfer-encoding: chunked\r\n";
+    for (head, status) in [
+        (with("host: a\r\n"), 405),
+        (with(chunked), 405),
+        ("POST /v1/models HTTP/1.0\r\n\r\n".to_owned(), 405),
+        (with(""), 400),
+        (with("host: a\r\nhost: b\r\n"), 400),
+        (with("host: a\r\ntransfer-encoding: gzip, chunked\r\n"), 400),
+        (
+            with(&format!("{chunked}transfer-encoding: chunked\r\n")),
+            400,
+        ),
+    ] {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let answer = raw(&mut stream, format!("{head}0\r\n\r\n").as_bytes()).await;
+        assert_eq!(answer.status, status, "{head}");
+        answer.assert_refusal(status, None);
+    }
+}
+
+#[tokio::test]
 async fn a_twin_of_the_key_is_refused_beside_the_key() {
     let gateway = start("").await;
     let headers = format!("authorization: Bearer {KEY}\r\nx_api_key: sk-other\r\n");
