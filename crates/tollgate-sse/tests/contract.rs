@@ -194,10 +194,68 @@ async fn the_upstream_is_asked_unless_it_refuses_to_be() {
             extensions.insert(AttemptSettings::new().ask_usage(ask));
         }
         let echo = ReadyProbe::new(|request: Request<RequestBody<ScriptedBody>>| {
-            Response::new(request.into_body())
+            let echo = Response::builder().header("content-type", "text/plain");
+            echo.body(request.into_body()).unwrap()
         });
         let response = layer.layer(echo).oneshot(request).await.unwrap();
         assert_eq!(check_body(response.into_body()).await.data, sent);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_say_what_it_is_is_what_was_asked_for() {
+    let asked = |stream| {
+        let mut request = Request::new(());
+        let chat = ChatRequest::builder("m").stream(stream).build();
+        request.extensions_mut().insert(chat);
+        request
+    };
+    let unsaid = |data: &str| Response::new(ScriptedBody::new().data(data.to_owned()));
+
+    let cut = answer(SseLayer::new(), asked(true), unsaid(&event(HI))).await;
+    assert_eq!(
+        cut.headers()["content-type"],
+        "text/event-stream; charset=utf-8"
+    );
+    let received = check_body(cut.into_body()).await;
+    assert!(received.data.starts_with(event(HI).as_bytes()));
+    assert!(
+        received
+            .data
+            .ends_with(b"\"code\":\"upstream_stream_truncated\"}}\n\n")
+    );
+
+    let json = r#"{"choices":[]}"#;
+    let whole = answer(SseLayer::new(), asked(false), unsaid(json)).await;
+    assert_eq!(whole.headers()["content-type"], "application/json");
+    assert_eq!(check_body(whole.into_body()).await.data, json);
+    let page = answer(SseLayer::new(), asked(false), unsaid("<html>")).await;
+    assert_eq!(page.status(), StatusCode::BAD_GATEWAY);
+
+    let mut empty = unsaid("");
+    *empty.status_mut() = StatusCode::NO_CONTENT;
+    let passed = answer(SseLayer::new(), asked(false), empty).await;
+    assert_eq!(passed.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn errors_do_not_say_where_the_upstream_is() {
+    let error = event(r#"{"error":"chat-east-3 at eu-7.internal is down"}"#);
+    for (before, is_told) in [("", "answer"), (HI, "event")] {
+        let body = match before {
+            "" => error.clone(),
+            chunk => event(chunk) + &error,
+        };
+        let request = Request::post("https://eu-7.internal/openai/deployments/chat-east-3/x");
+        let body = stream(ScriptedBody::new().data(body));
+        let response = answer(SseLayer::new(), request.body(()).unwrap(), body).await;
+        // Whoever chooses among upstreams knows them anyway.
+        let fault = response.extensions().get::<UpstreamFault>();
+        assert_eq!(fault.is_some(), is_told == "answer");
+        assert!(fault.is_none_or(|fault| fault.message.contains("chat-east-3")));
+        let received = check_body(response.into_body()).await;
+        let text = String::from_utf8(received.data.to_vec()).unwrap();
+        assert!(text.contains(r#""message":"… at … is down""#), "{text}");
     }
 }
 
