@@ -3,19 +3,19 @@
 
 use tollgate::{
     BudgetLayer, MemoryStore,
-    budget::{Denial, Key, Observe},
+    budget::{Key, Observe, StoreError},
 };
 
-struct Denials;
+struct Failures;
 
 #[cfg(fixed)]
-impl Observe for Denials {
-    fn denied(&self, _: &Key<'_>, _: &Denial) {}
+impl Observe for Failures {
+    fn failed(&self, _: &Key<'_>, _: &StoreError) {}
 }
 
 fn layer(layer: BudgetLayer<MemoryStore>) {
     #[cfg(not(fixed))]
-    let _ = layer.observe(|_: &Key<'_>, _: &Denial| {});
+    let _ = layer.observe(|_: &Key<'_>, _: &StoreError| {});
     #[cfg(fixed)]
-    let _ = layer.observe(Denials);
+    let _ = layer.observe(Failures);
 }
