@@ -26,6 +26,18 @@ impl RetryBudget {
         }
     }
 
+    /// Goes on from what is left of another, or a change of the configuration would be worth ten
+    /// retries.
+    pub(crate) fn following(self, before: &Self) -> Self {
+        let left = before.balance.load(Relaxed).min(self.cap);
+        Self {
+            balance: AtomicU64::new(left),
+            refilled: AtomicU64::new(before.refilled.load(Relaxed)),
+            counted: AtomicU64::new(before.counted.load(Relaxed)),
+            ..self
+        }
+    }
+
     /// Takes a retry, if one is left now that the region has had so many calls.
     pub(crate) fn withdraw(&self, now: u64, calls: u64) -> bool {
         let since = now.saturating_sub(self.refilled.fetch_max(now, Relaxed));
@@ -90,5 +102,15 @@ mod tests {
         // Where calls earn more than the time does, the time adds nothing.
         assert_eq!(withdrawn(&budget, 1_010_001, 1_008), 50);
         assert_eq!(withdrawn(&budget, 1_010_002, 100_000), 100);
+    }
+
+    #[test]
+    fn a_budget_goes_on_from_what_is_left_of_another() {
+        let before = RetryBudget::new(10, 1, 100, 0);
+        assert!((0..7).all(|_| before.withdraw(1_000, 0)));
+        let after = RetryBudget::new(10, 1, 2, 0).following(&before);
+        assert_eq!(withdrawn(&after, 1_000, 0), 2, "of three, the burst");
+        assert_eq!(withdrawn(&after, 2_000, 1), 1);
+        assert_eq!(withdrawn(&after, 2_000, 11), 1);
     }
 }

@@ -196,7 +196,8 @@ impl UpstreamsBuilder {
 
     /// Goes on from a set that these upstreams replace, for instance when a configuration is read
     /// again: deployments whose region, upstream, model and address stay keep their breaker, their
-    /// rest, their calls under way and their counts, and regions their counts.
+    /// rest, their calls under way and their counts, and regions their counts and what is left of
+    /// their retries.
     pub fn following(mut self, before: &Upstreams) -> Self {
         self.before = Some(before.clone());
         self
@@ -256,12 +257,16 @@ impl UpstreamsBuilder {
             let tally = same.map(|same| Arc::clone(&same.shared.tally));
             let tally = tally.unwrap_or_default();
             let calls = tally.calls.load(Relaxed);
+            let mut retries = RetryBudget::new(percent, per_second, burst, calls);
+            if let Some(same) = same {
+                retries = retries.following(&same.shared.retries);
+            }
             let shared = Arc::new(RegionShared {
                 region: region.clone(),
                 clock,
                 breaker: self.breaker,
                 cooldown: self.cooldown,
-                retries: RetryBudget::new(percent, per_second, burst, calls),
+                retries,
                 random: Random::new(self.seed),
                 tally,
             });
