@@ -150,6 +150,16 @@ impl Answer {
     }
 }
 
+/// A call in `eu` with [`KEY`], to be sent or to be given to a service.
+#[must_use]
+pub fn call<B: From<String>>(body: &Value) -> Request<B> {
+    Request::post("/openai/eu/v1/chat/completions")
+        .header(AUTHORIZATION, format!("Bearer {KEY}"))
+        .header("content-type", "application/json")
+        .body(body.to_string().into())
+        .unwrap()
+}
+
 /// A chat completion request.
 #[must_use]
 pub fn ask(question: &str) -> Value {

@@ -19,7 +19,7 @@ pub use answers::{
     broken_stream, chunk, completion, completion_that_took, error, failed_stream, stalled_stream,
     stream,
 };
-pub use caller::{Answer, Caller, ask, ask_streamed};
+pub use caller::{Answer, Caller, ask, ask_streamed, call};
 pub use check::{check_gateway, good_upstream};
 pub use example::Example;
 pub use layers::{HttpClient, KEY, Layers, gateway, http_client};

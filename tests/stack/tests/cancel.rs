@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use http::{Request, header::AUTHORIZATION};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 use tollgate_stack_tests::{
-    Answer, Caller, KEY, Layers, Reply, ScriptedUpstream, ask, ask_streamed, completion, gateway,
+    Answer, Caller, Layers, Reply, ScriptedUpstream, ask, ask_streamed, call, completion, gateway,
     serve, soon, stalled_stream,
 };
 use tower::ServiceExt;
@@ -29,11 +29,7 @@ async fn upstream(script: fn() -> Reply) -> ScriptedUpstream {
 
 fn request(mut body: serde_json::Value) -> Request<Full<Bytes>> {
     body["max_tokens"] = OUTPUT_CAP.into();
-    Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::from(body.to_string()))
-        .unwrap()
+    call(&body)
 }
 
 /// What the budget says is left of the tokens while one call is under way.

@@ -7,19 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Request, Response};
 use http_body_util::Full;
 use tollgate::{BudgetLayer, Limits, MemoryStore, Quota};
-use tollgate_stack_tests::{KEY, Layers, ask};
+use tollgate_stack_tests::{Layers, ask};
 use tollgate_testing::{ReadyProbe, check_forwarding};
 use tower::{ServiceBuilder, ServiceExt};
 
 fn request() -> Request<Full<Bytes>> {
-    Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::from(ask("Hi?").to_string()))
-        .unwrap()
+    tollgate_stack_tests::call(&ask("Hi?"))
 }
 
 #[tokio::test]

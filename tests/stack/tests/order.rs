@@ -8,14 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::AUTHORIZATION, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tollgate::{
     ChatRequest, Fact, GateLayer, Model, ModelList, Models, ModelsLayer, Region, Rejection,
     RejectionKind, Upstream, UpstreamLayer, Upstreams, Workspace,
 };
-use tollgate_stack_tests::{KEY, Layers, Log, ScriptedUpstream, ask};
+use tollgate_stack_tests::{Layers, Log, ScriptedUpstream, ask};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 fn layers() -> Layers {
@@ -24,11 +24,7 @@ fn layers() -> Layers {
 }
 
 fn request() -> Request<Full<Bytes>> {
-    Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Full::from(ask("Hi?").to_string()))
-        .unwrap()
+    tollgate_stack_tests::call(&ask("Hi?"))
 }
 
 /// Where a request comes out that passed every layer.

@@ -17,13 +17,13 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use tollgate::{
     ApiKeyLayer, BudgetLayer, MemoryStore, ModelsLayer, RegionLayer, RequestBody, ResponseBody,
     ValidateLayer,
 };
-use tollgate_stack_tests::{KEY, Layers, ask};
+use tollgate_stack_tests::{Layers, ask, call};
 use tollgate_testing::measure_allocations;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, layer::util::Identity};
 
@@ -33,11 +33,7 @@ fn layers() -> Layers {
 }
 
 fn request() -> Request<Body> {
-    Request::post("/openai/eu/v1/chat/completions")
-        .header(AUTHORIZATION, format!("Bearer {KEY}"))
-        .header("content-type", "application/json")
-        .body(Body::from(ask("Hi?").to_string()))
-        .unwrap()
+    call(&ask("Hi?"))
 }
 
 const LARGE: usize = 10_000;
