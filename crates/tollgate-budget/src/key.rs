@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::request::Parts;
 use tollgate_core::{Fact, Model, Rejection, Workspace};
@@ -47,7 +47,8 @@ impl<'a> Key<'a> {
 
 /// Finds the budget that a request draws on.
 ///
-/// Any `Fn(&Parts) -> Result<Key<'static>, Rejection>` does. Never derive a key from what the
+/// Any `Fn(&Parts) -> Result<Key<'static>, Rejection>` does: a key that borrows from the head is
+/// [made its own](Key::into_owned). Never derive a key from what the
 /// caller may choose freely: each new name would be a fresh budget.
 ///
 /// ```
@@ -82,6 +83,12 @@ where
     }
 }
 
+impl<K: FindKey + ?Sized> FindKey for Arc<K> {
+    fn find<'h>(&self, head: &'h Parts) -> Result<Key<'h>, Rejection> {
+        (**self).find(head)
+    }
+}
+
 /// A budget for each workspace and model, from the facts [`Workspace`] and [`Model`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -91,6 +98,6 @@ impl FindKey for ByWorkspaceAndModel {
     fn find<'h>(&self, head: &'h Parts) -> Result<Key<'h>, Rejection> {
         let workspace = Workspace::require(&head.extensions)?;
         let model = Model::require(&head.extensions)?;
-        Ok(Key::new(workspace.as_str(), &**model.name()))
+        Ok(Key::new(workspace.as_str(), model.as_str()))
     }
 }

@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use http::request::Parts;
 
@@ -43,5 +43,11 @@ where
 {
     fn find(&self, head: &Parts) -> Option<(Cow<'static, str>, Quota)> {
         self(head)
+    }
+}
+
+impl<L: Level + ?Sized> Level for Arc<L> {
+    fn find(&self, head: &Parts) -> Option<(Cow<'static, str>, Quota)> {
+        (**self).find(head)
     }
 }

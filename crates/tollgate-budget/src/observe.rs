@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use tollgate_core::Usage;
 
-use crate::{Denial, Key, Settled, StoreError, Units};
+use crate::{Denial, Key, Settled, StoreError, Units, WindowSpec};
 
 /// Watches what becomes of reservations: for metrics.
 ///
@@ -8,14 +10,22 @@ use crate::{Denial, Key, Settled, StoreError, Units};
 /// from destructors, so they must neither block nor panic. Open reservations are those
 /// [`reserved`](Self::reserved) less those that [`ended`](Self::ended).
 ///
+/// An `Arc` of an observer is one, so that what it counts can be read elsewhere:
+///
 /// ```
-/// use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-/// use tollgate_budget::{Denial, Ending, Key, Observe, Units};
+/// use std::sync::{
+///     Arc,
+///     atomic::{AtomicI64, AtomicU64, Ordering},
+/// };
+///
+/// use tollgate_budget::{
+///     BudgetLayer, Denial, Ending, Key, MemoryStore, Observe, Units, WindowSpec,
+/// };
 ///
 /// #[derive(Default)]
 /// struct Metrics {
 ///     open: AtomicI64,
-///     denied: [AtomicU64; 2],
+///     denied: AtomicU64,
 ///     debt_tokens: AtomicU64,
 /// }
 ///
@@ -24,8 +34,8 @@ use crate::{Denial, Key, Settled, StoreError, Units};
 ///         self.open.fetch_add(1, Ordering::Relaxed);
 ///     }
 ///
-///     fn denied(&self, _key: &Key<'_>, denial: &Denial) {
-///         self.denied[denial.dimension as usize].fetch_add(1, Ordering::Relaxed);
+///     fn denied(&self, _key: &Key<'_>, _window: &WindowSpec<'_>, _denial: &Denial) {
+///         self.denied.fetch_add(1, Ordering::Relaxed);
 ///     }
 ///
 ///     fn ended(&self, _key: &Key<'_>, ending: &Ending) {
@@ -33,6 +43,13 @@ use crate::{Denial, Key, Settled, StoreError, Units};
 ///         self.debt_tokens.fetch_add(ending.debt().tokens, Ordering::Relaxed);
 ///     }
 /// }
+///
+/// # fn layer(layer: BudgetLayer<MemoryStore>) {
+/// let metrics = Arc::new(Metrics::default());
+/// let layer = layer.observe(Arc::clone(&metrics));
+/// // … and the page for your monitoring reads `metrics.open`.
+/// # drop((layer, metrics));
+/// # }
 /// ```
 #[diagnostic::on_unimplemented(
     note = "an observer is a type that implements those methods of `Observe` that it needs, not a \
@@ -44,9 +61,10 @@ pub trait Observe: Send + Sync + 'static {
         let _ = (key, cost);
     }
 
-    /// A budget had no room.
-    fn denied(&self, key: &Key<'_>, denial: &Denial) {
-        let _ = (key, denial);
+    /// A budget had no room: this window, whose `scope` tells the key's own from those of further
+    /// levels.
+    fn denied(&self, key: &Key<'_>, window: &WindowSpec<'_>, denial: &Denial) {
+        let _ = (key, window, denial);
     }
 
     /// There were as many open calls as may be.
@@ -62,6 +80,28 @@ pub trait Observe: Send + Sync + 'static {
     /// An admitted call has ended and was settled.
     fn ended(&self, key: &Key<'_>, ending: &Ending) {
         let _ = (key, ending);
+    }
+}
+
+impl<O: Observe + ?Sized> Observe for Arc<O> {
+    fn reserved(&self, key: &Key<'_>, cost: Units) {
+        (**self).reserved(key, cost);
+    }
+
+    fn denied(&self, key: &Key<'_>, window: &WindowSpec<'_>, denial: &Denial) {
+        (**self).denied(key, window, denial);
+    }
+
+    fn crowded(&self, key: &Key<'_>, limit: u32) {
+        (**self).crowded(key, limit);
+    }
+
+    fn failed(&self, key: &Key<'_>, error: &StoreError) {
+        (**self).failed(key, error);
+    }
+
+    fn ended(&self, key: &Key<'_>, ending: &Ending) {
+        (**self).ended(key, ending);
     }
 }
 

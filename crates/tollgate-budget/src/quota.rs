@@ -24,10 +24,13 @@ pub struct Quota {
 }
 
 impl Quota {
+    /// No limit: for those who may use whatever there is. What they use is still counted.
+    pub const UNLIMITED: Self = Self::new(Limit::NONE);
+
     /// At most this many requests and tokens in a minute.
     #[must_use]
     pub const fn per_minute(requests: NonZeroU64, tokens: NonZeroU64) -> Self {
-        Self::minutely(Limit {
+        Self::new(Limit {
             requests: Some(requests),
             tokens: Some(tokens),
         })
@@ -36,7 +39,7 @@ impl Quota {
     /// At most this many requests in a minute, and any number of tokens.
     #[must_use]
     pub const fn requests_per_minute(requests: NonZeroU64) -> Self {
-        Self::minutely(Limit {
+        Self::new(Limit {
             requests: Some(requests),
             tokens: None,
         })
@@ -45,13 +48,29 @@ impl Quota {
     /// At most this many tokens in a minute, in any number of requests.
     #[must_use]
     pub const fn tokens_per_minute(tokens: NonZeroU64) -> Self {
-        Self::minutely(Limit {
+        Self::new(Limit {
             requests: None,
             tokens: Some(tokens),
         })
     }
 
-    const fn minutely(minute: Limit) -> Self {
+    /// At most as much as this in a minute, where either limit may be absent.
+    ///
+    /// ```
+    /// use std::num::NonZeroU64;
+    /// use tollgate_budget::{Limit, Quota};
+    ///
+    /// // As a configuration may have it, in which a missing number and zero are no limit.
+    /// let (requests, tokens) = (Some(500), None);
+    /// let limit = |number: Option<u64>| number.and_then(NonZeroU64::new);
+    /// let quota = Quota::new(Limit {
+    ///     requests: limit(requests),
+    ///     tokens: limit(tokens),
+    /// });
+    /// assert_eq!(quota, Quota::requests_per_minute(NonZeroU64::new(500).unwrap()));
+    /// ```
+    #[must_use]
+    pub const fn new(minute: Limit) -> Self {
         Self {
             minute,
             second: Limit::NONE,

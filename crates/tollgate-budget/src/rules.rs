@@ -178,15 +178,18 @@ where
         if let Some(cost) = asked.plan.count(&head.extensions, &self.counter) {
             return Ok(Some(self.ask(&key, Asked { cost, ..asked })));
         }
-        if let Some(observer) = &self.options.observer {
-            observer.denied(&key, denial);
-        }
+        let span = asked.quotas.windows(&key, |windows| {
+            let window = windows.get(denial.window)?;
+            if let Some(observer) = &self.options.observer {
+                observer.denied(&key, window, denial);
+            }
+            Some(window.span)
+        });
+        // The store has refused for a reason that it was not asked about.
+        let span = span.unwrap_or(Span::Minute);
         if self.options.shadow {
             return Ok(None);
         }
-        let span = asked.quotas.windows(&key, |windows| {
-            windows.get(denial.window).map_or(Span::Minute, |w| w.span)
-        });
         Err(headers::refuse(
             denial,
             span,

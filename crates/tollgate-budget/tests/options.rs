@@ -18,7 +18,7 @@ use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
 use support::{Time, facts, limit, now, slow::SlowStore, standing};
 use tollgate_budget::{
     BudgetLayer, DefaultOutput, Denial, Ending, Key, Limits, MemoryStore, Observe, Quota, Settled,
-    Store, StoreError, Units,
+    Store, StoreError, Units, WindowSpec,
 };
 use tollgate_core::{
     ChatRequest, Fact, Member, Model, Rejection, SharedBody, TokenBounds, TokenCounter, Usage,
@@ -242,7 +242,9 @@ async fn smoothing_refuses_what_a_minute_would_admit() {
 #[tokio::test]
 async fn levels_are_charged_together_or_not_at_all() {
     let store = MemoryStore::new();
+    let denials = Arc::new(Denials::default());
     let layer = BudgetLayer::new(store.clone(), limits())
+        .observe(Arc::clone(&denials))
         .also("workspace", |_: &Parts| {
             Some((Cow::Borrowed(""), Quota::tokens_per_minute(limit(1_000))))
         })
@@ -279,12 +281,37 @@ async fn levels_are_charged_together_or_not_at_all() {
     let fourth = call(service.clone(), from("eve", "d")).await;
     assert_eq!(fourth.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(standing(&store, "acme", "d").await, (0, 0));
+    assert_eq!(*denials.0.lock().unwrap(), ["user", "workspace"]);
     // And the user was not charged for it.
     drop((second, third));
     assert_eq!(
         call(service, from("eve", "d")).await.status(),
         StatusCode::OK
     );
+}
+
+/// Which levels had no room.
+#[derive(Default)]
+struct Denials(Mutex<Vec<&'static str>>);
+
+impl Observe for Denials {
+    fn denied(&self, _: &Key<'_>, window: &WindowSpec<'_>, _: &Denial) {
+        self.0.lock().unwrap().push(window.scope);
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_limit_is_counted_and_never_refused() {
+    let store = MemoryStore::new();
+    let layer = BudgetLayer::new(store.clone(), Limits::new(Quota::UNLIMITED));
+    for _ in 0..3 {
+        let service = layer.layer(ReadyProbe::new(answer_with(14, 86)));
+        let response = call(service, facts("acme", "m", u64::MAX)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut names = response.headers().keys();
+        assert!(names.all(|name| !name.as_str().starts_with("x-ratelimit-")));
+    }
+    assert_eq!(standing(&store, "acme", "m").await, (3, 300));
 }
 
 #[derive(Clone, Default)]
@@ -310,7 +337,7 @@ impl Observe for Diary {
         ));
     }
 
-    fn denied(&self, _: &Key<'_>, denial: &Denial) {
+    fn denied(&self, _: &Key<'_>, _: &WindowSpec<'_>, denial: &Denial) {
         self.write(format!("denied {}", denial.dimension));
     }
 
@@ -668,7 +695,7 @@ async fn a_slow_store_is_waited_for() {
 fn a_settlement_says_whether_it_came_in_time() {
     let time = Time::new();
     let store = MemoryStore::new().clock(time.clock());
-    let windows = [tollgate_budget::WindowSpec::new(
+    let windows = [WindowSpec::new(
         "",
         "m",
         tollgate_budget::Span::Minute,
