@@ -7,7 +7,9 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Key, Label};
-use tollgate::budget::{Denial, Dimension, Ending, Key as BudgetKey, Observe, Settled, Units};
+use tollgate::budget::{
+    Denial, Dimension, Ending, Key as BudgetKey, Observe, Settled, Units, WindowSpec,
+};
 
 use super::Metrics;
 
@@ -94,7 +96,7 @@ impl Observe for Budgets {
         self.handles(key).open.increment(1);
     }
 
-    fn denied(&self, key: &BudgetKey<'_>, denial: &Denial) {
+    fn denied(&self, key: &BudgetKey<'_>, _: &WindowSpec<'_>, denial: &Denial) {
         let handles = self.handles(key);
         let [requests, tokens] = &handles.later;
         let counter = match (denial.retry, denial.dimension) {
