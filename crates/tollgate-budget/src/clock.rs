@@ -7,10 +7,10 @@ use tokio::time::Instant;
 /// It should not go backwards; a store survives it if it does. Any `Fn() -> Duration` is a clock.
 ///
 /// Budgets hold in every minute of this clock, so it decides how long a minute is. The default,
-/// [`MonotonicClock`], is the kernel's. What a processor counts itself takes 4 ns to read in place
-/// of 25, but nobody corrects it: it is off by some parts in a hundred thousand, a few
-/// milliseconds in a minute, and does not stand still where tokio's time is paused. The crate
-/// `quanta` reads it, or asks the kernel where the processor cannot be trusted:
+/// [`MonotonicClock`], is the kernel's. What a processor counts itself adds 5 ns to a call in place
+/// of 28, but nobody corrects it: it is off by a few parts in a hundred thousand, some milliseconds
+/// in a minute, and does not stand still where tokio's time is paused. The crate `quanta` reads it,
+/// or asks the kernel where a processor's count does not go evenly:
 ///
 /// ```
 /// use tollgate_budget::MemoryStore;

@@ -92,7 +92,7 @@ impl MemoryStore {
         })
     }
 
-    /// An empty store that goes by this clock.
+    /// An empty store that goes by this clock. [`Clock`] has an example of one that is read faster.
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {
         Self::with(Settings {
