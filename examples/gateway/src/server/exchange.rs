@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -158,7 +158,7 @@ where
                 let Some(stream) = this.stream.as_mut() else {
                     return Poll::Pending;
                 };
-                ready!(stream.cut.as_mut().poll(cx));
+                ready!(stream.poll_cut(cx));
                 stream.ending = Ending::Failed;
                 *this.call = None;
                 *this.stream = None;
@@ -193,25 +193,43 @@ where
 
 /// An event stream on its way.
 struct Stream {
-    /// Resolves when open streams have to end.
-    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Becomes true when open streams have to end.
+    cut: watch::Receiver<bool>,
+    /// Resolves at that time, and wakes whoever polled it last.
+    is_cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    polled_by: Option<Waker>,
     ending: Ending,
     metrics: Arc<Metrics>,
 }
 
 impl Stream {
-    fn new(mut cut: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
-        let cut = Box::pin(async move {
-            if cut.wait_for(|cut| *cut).await.is_err() {
+    fn new(cut: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
+        let mut seen = cut.clone();
+        let is_cut = Box::pin(async move {
+            if seen.wait_for(|cut| *cut).await.is_err() {
                 // The server is gone without having asked for anything.
                 std::future::pending::<()>().await;
             }
         });
         Self {
             cut,
+            is_cut,
+            polled_by: None,
             ending: Ending::Left,
             metrics,
         }
+    }
+
+    /// Ready when the stream has to end.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A stream is polled for each of its events. What they all wait for has a lock.
+        let known = self.polled_by.as_ref();
+        let waits = known.is_some_and(|waker| waker.will_wake(cx.waker()));
+        if waits && matches!(self.cut.has_changed(), Ok(false)) {
+            return Poll::Pending;
+        }
+        self.polled_by = Some(cx.waker().clone());
+        self.is_cut.as_mut().poll(cx)
     }
 
     fn see<E>(&mut self, frame: &Option<Result<Frame<Bytes>, E>>, ended: bool) {
