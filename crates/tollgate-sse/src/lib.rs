@@ -46,7 +46,8 @@
 //! # What happens to an answer
 //!
 //! Only answers with a 2xx status and without a content encoding are touched. Others, error
-//! answers above all, pass as they are.
+//! answers above all, pass as they are, and so do other content types. A 200 without a content type
+//! is taken for what a known [`ChatRequest`](tollgate_core::ChatRequest) asked for.
 //!
 //! **`text/event-stream`** is re-framed. Events that need no change leave as their original bytes;
 //! changes are spliced in, and every other byte, member order and number spelling stays.
@@ -57,6 +58,7 @@
 //!   is removed. Missing `id`, `object`, `created` and `model` are filled in.
 //! * An error object, an event that is not a JSON object, an end before every choice has finished,
 //!   silence: the stream ends with one error event in OpenAI's form. Nothing follows it.
+//! * An error says neither URLs nor the host and deployment that the request was sent to.
 //! * Before the first event is known the head is held back, for at most 64 KiB of input that holds
 //!   none ([`SseLayer::hold_bytes`]); an error that is found until then becomes an answer.
 //!
@@ -74,7 +76,9 @@
 //! All optional. [`ChatRequest`](tollgate_core::ChatRequest): whether the caller wants usage
 //! (without it, usage passes as it came), and the model for chunks that name none.
 //! [`SharedBody`](tollgate_core::SharedBody): where `stream_options` is set, so that the upstream
-//! tells its usage. [`AttemptSettings`](tollgate_core::AttemptSettings): overrule the layer's.
+//! tells its usage. A deployment's name that was written into it is not told to callers, unless
+//! they know it from their request or as the [`Model`](tollgate_core::Model).
+//! [`AttemptSettings`](tollgate_core::AttemptSettings): overrule the layer's.
 //! [`UsageSlot`](tollgate_core::UsageSlot): is filled with the usage, and with the output passed on
 //! so far. [`RequestId`](tollgate_core::RequestId): for answers that have no id.
 //!
@@ -99,23 +103,28 @@
 //! An event that equals an earlier one but for the insides of a few strings needs no parser: that
 //! it is JSON, where it ends and what to change in it is known by comparison. Other events are
 //! read once. Events that need no change leave as slices of the piece that brought them, joined to
-//! one frame, and allocate nothing; changed ones are copied once.
+//! one frame, and allocate nothing. What a cut went through, or what is changed, is copied; a small
+//! output then gets memory of its own, which is one allocation for each.
 //!
-//! Measured with `cargo bench -p tollgate-sse` on 2 shared virtual CPUs (AMD Zen 4 class), events
-//! of 287 bytes (371 with filters), in one interleaved run:
+//! Measured with `cargo bench -p tollgate-sse` on 2 shared virtual CPUs (AMD Zen 4 class) that were
+//! busy otherwise: ns for each event of 287 bytes (371 with filters), the range of three
+//! interleaved runs.
 //!
-//! | | pieces of 1 KiB | of 16 KiB | an event, 16 KiB |
-//! |---|---|---|---|
-//! | [`Framer`] | 13.4 GB/s | 18.0 GB/s | 16 ns |
-//! | [`Reframer`], nothing to change | 5.3 GB/s | 10.9 GB/s | 26 ns |
-//! | [`Reframer`], filters to take out | 4.9 GB/s | 7.6 GB/s | 49 ns |
-//! | sse-core, which parses alone | 6.0 GB/s | 6.4 GB/s | 45 ns |
-//! | sse-stream, the same | 4.4 GB/s | 5.4 GB/s | 54 ns |
-//! | eventsource-stream, the same | 0.7 GB/s | 0.5 GB/s | 640 ns |
-//! | memmem of the blank lines | 21 GB/s | 25 GB/s | 11 ns |
+//! | in pieces of | 17 bytes | 100 | 300 | one event | 1 KiB | 16 KiB | 64 KiB |
+//! |---|---|---|---|---|---|---|---|
+//! | handing them out | 275-296 | 47-50 | 16-17 | 17 | 5 | 0.3 | 0.1 |
+//! | [`Framer`] | 242-255 | 70-75 | 39-41 | 32 | 25-26 | 18 | 17-18 |
+//! | [`Reframer`], nothing to change | 278-295 | 113-119 | 78-80 | 46-48 | 41-43 | 22 | 22 |
+//! | sse-core, which parses alone | 297-316 | 83-86 | 58-61 | 51-55 | 47-50 | 40-42 | 40-42 |
+//! | sse-stream, the same | 685-736 | 187-196 | 104-108 | 73-76 | 66-68 | 48-49 | 47-49 |
+//! | eventsource-stream, the same | 2,600-2,700 | 780-810 | 490-500 | 350 | 390 | 510 | 890-930 |
+//! | memmem of the blank lines | 115 | 28 | 15 | 9 | 13 | 9 | 9 |
+//! | with filters: [`Reframer`], to take out | 348-369 | 135-142 | 95-98 | 61-63 | 55-57 | 33 | 32-33 |
+//! | with filters: sse-core | 369-392 | 96-101 | 70-72 | 51 | 52-55 | 44-45 | 43-45 |
 //!
-//! In pieces of 17 bytes, handing them out takes 276 ns for each event, sse-core 286 ns, the framer
-//! 311 ns and re-framing 415 ns.
+//! That is 6.7 to 7.0 GB/s in pieces of 1 KiB, and 13 GB/s in pieces of 16 KiB. Where each piece
+//! holds about one cut, re-framing is slower than sse-core by 20 to 45 ns for each event: such an
+//! event is put together, compared, and copied once more on its way out.
 //!
 //! A stream keeps about a kilobyte of state and the buffers of typical events. A large event takes
 //! less than ten times its size, for as long as it is looked at.

@@ -74,7 +74,7 @@ fn agrees_with_sse_core_on_any_stream_and_any_cuts() {
         "[DONE]",
     ];
     let mut random = Random::new(1);
-    for _ in 0..random::cases(20_000) {
+    for _ in 0..random::cases(100_000) {
         let mut text = String::new();
         for _ in 0..random.below(40) {
             text.push_str(PARTS[random.below(PARTS.len())]);
