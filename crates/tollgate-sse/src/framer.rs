@@ -116,13 +116,13 @@ impl Framer {
     /// event without an `id` does not change it.
     #[must_use]
     pub fn last_event_id(&self) -> &[u8] {
-        self.parser.last_id()
+        self.parser.fields().last_id()
     }
 
     /// How long the stream asks to wait before it is opened again.
     #[must_use]
     pub fn retry(&self) -> Option<Duration> {
-        self.parser.retry()
+        self.parser.fields().retry()
     }
 }
 

@@ -136,6 +136,7 @@ mod chunk;
 mod edit;
 mod event;
 mod fault;
+mod fields;
 mod framer;
 mod future;
 mod identity;

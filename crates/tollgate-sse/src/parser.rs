@@ -1,6 +1,6 @@
 //! Lines, fields and events out of pieces that stay with the caller.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
@@ -8,6 +8,7 @@ use memchr::memchr2;
 use crate::{
     Event, EventTooLarge,
     event::{PREFIX, SUFFIX, Source},
+    fields::Fields,
 };
 
 /// The state between two events. Whoever owns it hands in the same piece until that is used up.
@@ -26,12 +27,7 @@ pub(crate) struct Parser {
     /// The data of an event that is not one slice of the piece.
     joined: BytesMut,
     data_lines: usize,
-    name: Vec<u8>,
-    /// What the next empty line makes the last id.
-    id: Vec<u8>,
-    last_id: Vec<u8>,
-    id_changed: bool,
-    retry: Option<Duration>,
+    fields: Fields,
     /// The event in `data` has been handed out.
     handed_out: bool,
     past_first_line: bool,
@@ -70,11 +66,7 @@ impl Parser {
             data: Data::None,
             joined: BytesMut::new(),
             data_lines: 0,
-            name: Vec::new(),
-            id: Vec::new(),
-            last_id: Vec::new(),
-            id_changed: false,
-            retry: None,
+            fields: Fields::new(),
             handed_out: false,
             past_first_line: false,
             swallow_lf: false,
@@ -94,12 +86,8 @@ impl Parser {
         self.too_large
     }
 
-    pub(crate) fn last_id(&self) -> &[u8] {
-        &self.last_id
-    }
-
-    pub(crate) fn retry(&self) -> Option<Duration> {
-        self.retry
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.fields
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
@@ -185,8 +173,8 @@ impl Parser {
         };
         Event {
             data,
-            name: &self.name,
-            last_event_id: &self.last_id,
+            name: self.fields.name(),
+            last_event_id: self.fields.last_id(),
             piece,
             source,
         }
@@ -278,15 +266,12 @@ impl Parser {
         self.data = Data::None;
         self.data_lines = 0;
         self.joined.clear();
-        self.name.clear();
+        self.fields.forget_name();
         // A buffer that one large event has left behind is not kept for all the small ones.
         for buffer in [&mut self.joined, &mut self.line] {
             if buffer.is_empty() && buffer.capacity() > MAX_KEPT_BYTES {
                 *buffer = BytesMut::new();
             }
-        }
-        if self.name.capacity() > MAX_KEPT_BYTES {
-            self.name = Vec::new();
         }
     }
 
@@ -306,12 +291,10 @@ impl Parser {
 
     /// An empty line has come; `true` if there was an event in front of it.
     fn complete(&mut self, ends_with_lf: bool) -> bool {
-        if std::mem::take(&mut self.id_changed) {
-            self.last_id.clone_from(&self.id);
-        }
+        self.fields.complete();
         match &mut self.data {
             Data::None => {
-                self.name.clear();
+                self.fields.forget_name();
                 return false;
             }
             Data::Slice {
@@ -405,24 +388,10 @@ impl Parser {
         let (field, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default();
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        match field {
-            b"data" => self.push_data(value, piece),
-            b"event" => {
-                self.name.clear();
-                self.name.extend_from_slice(value);
-            }
-            b"id" if !value.contains(&0) => {
-                self.id.clear();
-                self.id.extend_from_slice(value);
-                self.id_changed = true;
-            }
-            b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
-                let millis = value.iter().try_fold(0u64, |millis, digit| {
-                    millis.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-                });
-                self.retry = millis.map(Duration::from_millis).or(self.retry);
-            }
-            _ => {}
+        if field == b"data" {
+            self.push_data(value, piece);
+        } else {
+            self.fields.read(field, value);
         }
     }
 
