@@ -65,10 +65,10 @@
 //! # What is checked
 //!
 //! * The head: `POST`, `application/json` in UTF-8, no content encoding.
-//! * JSON as of RFC 8259, with no room for two readings: lone surrogates, numbers beyond a double
-//!   and nesting deeper than 64 are refused, also in values that are not looked into; and so are
-//!   parameters, and members of theirs that are checked, that are there twice, in whatever
-//!   spelling. No unknown parameter passes that differs from a known one in case alone.
+//! * JSON as of RFC 8259, with no room for two readings: lone surrogates, numbers beyond a double,
+//!   nesting deeper than 64, and members that an object has twice, in whatever spelling, are refused,
+//!   also in values that are not looked into. No unknown parameter passes that differs from a known
+//!   one in case alone.
 //! * Every parameter: its type, its bounds, and the rules between parameters and between messages.
 //!   Null means absent. Unknown parameters are refused as OpenAI refuses them; unknown members of
 //!   messages, tools and the like pass, as they do there.

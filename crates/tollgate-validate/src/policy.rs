@@ -169,7 +169,9 @@ impl Policy {
         self
     }
 
-    /// Limits the number of JSON values in a body, containers included. Default: 262,144.
+    /// Limits the number of JSON values in a body, containers included. Default: 262,144. Of an object
+    /// that is passed on unread, and those within it, no more than 16,384 members are compared at a
+    /// time; one that has more is refused too.
     #[must_use]
     pub fn max_values(mut self, values: usize) -> Self {
         self.max_values = values;

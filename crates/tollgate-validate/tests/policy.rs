@@ -199,6 +199,23 @@ async fn unknown_parameters_can_pass_but_not_in_two_readings() {
 }
 
 #[tokio::test]
+async fn nothing_that_is_passed_on_can_be_read_in_two_ways() {
+    for twice in [
+        r#""tools":[{"type":"function","function":{"name":"f","parameters":{"x":1,"x":2}}}]"#,
+        r#""tools":[{"type":"function","function":{"name":"f"},"y":[{"x":1,"\u0078":2}]}]"#,
+        r#""functions":[{"name":"f","parameters":{"properties":{"x":{},"x":{}}}}]"#,
+        r#""stop":[{"x":1,"x":2}]"#,
+        r#""response_format":{"type":"json_object","x":1,"x":2}"#,
+    ] {
+        let fault = refused(Policy::strict(), twice).await;
+        assert_eq!(fault, as_pair("x", "null"), "{twice}");
+    }
+    let once =
+        r#""tools":[{"type":"function","function":{"name":"f","parameters":{"x":{"x":2}}}}]"#;
+    ask(Policy::strict(), once).await.unwrap();
+}
+
+#[tokio::test]
 async fn values_can_be_limited() {
     // The request, its model, the list, the message, and its two members.
     let policy = |values| Policy::compatible().max_values(values);

@@ -67,7 +67,7 @@ impl<'j> Check<'j, '_> {
     /// An optional object whose inside is the upstream's business.
     pub(super) fn opaque_object(&mut self, path: &Path<'_>, value: Value<'j>) -> Scan {
         if self.optional_object(path, value)? {
-            self.scan.finish(value)?;
+            self.finish(value)?;
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl<'j> Check<'j, '_> {
             Unknown::Pass,
             |check, name, path, value| match (name, value) {
                 // A voice of one's own is an object.
-                ("voice", Value::Object) => check.scan.finish(value),
+                ("voice", Value::Object) => check.finish(value),
                 _ => check.string(path, value).map(|_| ()),
             },
         )?;
@@ -178,7 +178,7 @@ impl<'j> Check<'j, '_> {
             let value = self.scan.value()?;
             if count >= MAX_METADATA {
                 count += 1;
-                self.scan.finish(value)?;
+                self.finish(value)?;
                 continue;
             }
             if keys.iter().flatten().any(|known| known.same_as(key)) {
@@ -212,7 +212,7 @@ impl<'j> Check<'j, '_> {
             self.rank.item = count;
             let value = self.scan.value()?;
             if count > max {
-                self.scan.finish(value)?;
+                self.finish(value)?;
                 continue;
             }
             tokens.extend(self.found.bias.note(key));

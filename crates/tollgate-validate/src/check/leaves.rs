@@ -26,9 +26,11 @@ impl<'j> Check<'j, '_> {
             known,
             seen: [false; N],
         };
+        let strangers = self.keys.open();
         while let Some(key) = self.scan.next_member()? {
             let Some(place) = known.iter().position(|name| key.is(name)) else {
-                self.scan.skip()?;
+                self.keys.add(key)?;
+                self.skip()?;
                 if let Unknown::Refuse = unknown {
                     self.refuse(|| errors::unknown(&path.key(&errors::shown(key))));
                 }
@@ -38,12 +40,14 @@ impl<'j> Check<'j, '_> {
             if std::mem::replace(&mut seen.seen[place], true) {
                 // No fault outranks this one, and what repeated values leave behind would add up.
                 self.duplicate(&path);
-                self.scan.skip()?;
+                self.skip()?;
                 continue;
             }
             let value = self.scan.value()?;
             each(self, known[place], &path, value)?;
         }
+        self.keys.close(strangers);
+        self.refuse_twins();
         Ok(seen)
     }
 
@@ -53,7 +57,7 @@ impl<'j> Check<'j, '_> {
     pub(super) fn put_off(&mut self, name: &'static str, value: Value<'j>) -> Scan {
         let scan = self.scan;
         self.put_off.push(PutOff { name, value, scan });
-        self.scan.finish(value)
+        self.finish(value)
     }
 
     /// Reads what has been put off since there were `mark` of them; `each` must read the value.
@@ -89,7 +93,7 @@ impl<'j> Check<'j, '_> {
     /// Notes that a value has the wrong type, and reads it to its end.
     pub(super) fn wrong_type(&mut self, path: &Path<'_>, expected: &str, value: Value<'j>) -> Scan {
         self.refuse(|| errors::wrong_type(path, expected, &value));
-        self.scan.finish(value)
+        self.finish(value)
     }
 
     /// Whether the value is an object, whose members are then still to be read.
@@ -230,7 +234,7 @@ impl<'j> Check<'j, '_> {
                 };
                 errors::wrong_type(path, expected, &value)
             });
-            self.scan.finish(value)?;
+            self.finish(value)?;
             return Ok(None);
         };
         let word = supported.iter().find(|word| text.is(word)).copied();

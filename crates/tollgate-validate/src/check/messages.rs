@@ -31,7 +31,7 @@ impl<'j> Check<'j, '_> {
             length += 1;
             self.rank.item = length;
             if length > max {
-                self.scan.finish(value)?;
+                self.finish(value)?;
             } else if self.object(&path, value)? {
                 self.message(&path, length - 1)?;
             }
@@ -125,7 +125,7 @@ impl<'j> Check<'j, '_> {
                     self.found.opaque_parts += 1;
                 }
             }
-            _ => self.scan.finish(value)?,
+            _ => self.finish(value)?,
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use tollgate_core::{ChatRequest, Member, Rejection, SharedBody};
 use self::{dialogue::Dialogue, facts::Gathered, leaves::PutOff};
 use crate::{
     errors,
-    json::{Malformed, Scanner},
+    json::{Keys, Malformed, Scanner, Value},
     path::Path,
     policy::Policy,
 };
@@ -82,6 +82,8 @@ fn header_list(names: &[&Cow<'static, str>]) -> Option<HeaderValue> {
 struct Check<'j, 'p> {
     policy: &'p Policy,
     scan: Scanner<'j>,
+    /// Of what is passed on unread.
+    keys: Keys<'j>,
     json: &'j str,
     /// The rank of faults found where the scanner stands.
     rank: Rank,
@@ -139,6 +141,7 @@ impl<'j, 'p> Check<'j, 'p> {
         Self {
             policy,
             scan: Scanner::new(json, policy.max_values),
+            keys: Keys::default(),
             json,
             rank: Stage::Schema.rank(0),
             fault: None,
@@ -149,6 +152,28 @@ impl<'j, 'p> Check<'j, 'p> {
             dialogue: Dialogue::default(),
             put_off: Vec::new(),
             ruled: Vec::new(),
+        }
+    }
+
+    /// Reads what is left of a value, so that the scanner stands behind it.
+    fn finish(&mut self, value: Value<'j>) -> Scan {
+        if let Value::Array | Value::Object = value {
+            self.keys.finish(&mut self.scan, value)?;
+            self.refuse_twins();
+        }
+        Ok(())
+    }
+
+    /// Reads a value of which nothing is needed.
+    fn skip(&mut self) -> Scan {
+        let value = self.scan.value()?;
+        self.finish(value)
+    }
+
+    /// Notes a key that was there twice in what is passed on unread.
+    fn refuse_twins(&mut self) {
+        if let Some(key) = self.keys.take_twice() {
+            self.duplicate(&Path::root(&errors::shown(key)));
         }
     }
 

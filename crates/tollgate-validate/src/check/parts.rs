@@ -67,13 +67,13 @@ impl<'j> Check<'j, '_> {
                 }
                 None => check.put_off(name, value),
                 Some(kind) if kind == name => check.part_member(path, name, value),
-                Some(_) => check.scan.finish(value),
+                Some(_) => check.finish(value),
             },
         )?;
         self.require(path, &seen, "type");
         self.catch_up(mark, |check, name, value| match kind {
             Some(kind) if kind == name => check.part_member(&path.key(name), name, value),
-            _ => check.scan.finish(value),
+            _ => check.finish(value),
         })?;
         match kind {
             Some("audio") => self.opaque_part(path),

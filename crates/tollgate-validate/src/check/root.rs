@@ -20,7 +20,7 @@ impl<'j, 'p> Check<'j, 'p> {
     pub(super) fn root(&mut self) -> Scan {
         let root = self.scan.value()?;
         if !matches!(root, Value::Object) {
-            self.scan.finish(root)?;
+            self.finish(root)?;
             self.scan.end()?;
             self.refuse_as(Stage::Duplicate.rank(0), errors::not_json);
             return Ok(());
@@ -32,7 +32,7 @@ impl<'j, 'p> Check<'j, 'p> {
                 Some(place) => {
                     if std::mem::replace(&mut seen[place], true) {
                         self.duplicate(&Path::root(&key.unescaped()));
-                        self.scan.skip()?;
+                        self.skip()?;
                         continue;
                     }
                     self.param(place, value_at)?;
@@ -77,7 +77,7 @@ impl<'j, 'p> Check<'j, 'p> {
 
     /// The name of an unknown member, if it is passed on.
     fn unknown(&mut self, key: Text<'j>) -> Scan<Option<Cow<'static, str>>> {
-        self.scan.skip()?;
+        self.skip()?;
         let passes = self.policy.allow_unknown && !self.policy.has_twin(&key.unescaped());
         if passes {
             let name = key.unescaped().into_owned();
@@ -117,13 +117,13 @@ impl<'j, 'p> Check<'j, 'p> {
             Verdict::Absorb => self.absorbed.push(place),
             Verdict::AbsorbOnly(harmless) if harmless.iter().any(|plain| plain.is(&value)) => {
                 self.absorbed.push(place);
-                return self.scan.finish(value);
+                return self.finish(value);
             }
             Verdict::AbsorbOnly(_) | Verdict::Refuse => {
                 self.refuse_as(Stage::Policy.rank(place), || {
                     errors::unsupported(&param.name)
                 });
-                return self.scan.finish(value);
+                return self.finish(value);
             }
         }
         self.kind(param, value)?;
@@ -150,7 +150,7 @@ impl<'j, 'p> Check<'j, 'p> {
     fn kind(&mut self, param: &'p Param, value: Value<'j>) -> Scan {
         let path = Path::root(&param.name);
         match param.kind {
-            Kind::Any => self.scan.finish(value),
+            Kind::Any => self.finish(value),
             Kind::Audio => self.audio(&path, value),
             Kind::Boolean => self.boolean(&path, value),
             Kind::Choice(supported) => self.choice(&path, value, supported).map(|_| ()),
@@ -185,7 +185,7 @@ impl<'j, 'p> Check<'j, 'p> {
                 errors::wrong_type(path, "a string", &value)
             }),
         }
-        self.scan.finish(value)
+        self.finish(value)
     }
 }
 

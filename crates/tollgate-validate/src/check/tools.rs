@@ -43,7 +43,7 @@ impl<'j> Check<'j, '_> {
             let value = self.scan.value()?;
             self.rank.item = length + 1;
             if length >= max {
-                self.scan.finish(value)?;
+                self.finish(value)?;
             } else if self.object(&path.index(length), value)? {
                 each(self, &path.index(length))?;
                 let end = self.scan.position();
@@ -186,7 +186,7 @@ impl<'j> Check<'j, '_> {
             let path = path.index(length);
             let value = self.scan.value()?;
             if length >= MAX_CALLS {
-                self.scan.finish(value)?;
+                self.finish(value)?;
             } else if self.object(&path, value)? {
                 self.tool_call(&path)?;
             }

@@ -5,10 +5,12 @@
 //! positions, copies strings that hold escapes, and looks away inside ignored values. So the bytes
 //! are walked here, once, and the tests hold every verdict against `serde_json`.
 
+mod keys;
 mod number;
 mod scanner;
 mod text;
 
+pub(crate) use keys::Keys;
 pub(crate) use number::Number;
 pub(crate) use scanner::{Malformed, Scanner, Value};
 pub(crate) use text::Text;

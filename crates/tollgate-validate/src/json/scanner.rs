@@ -107,33 +107,9 @@ impl<'j> Scanner<'j> {
         self.next_in_container(b']')
     }
 
-    /// Reads what is left of a value, so that the scanner stands behind it.
-    pub(crate) fn finish(&mut self, value: Value<'j>) -> Result<()> {
-        match value {
-            Value::Array | Value::Object => self.close_down_to(self.depth.saturating_sub(1)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads a value of which nothing is needed.
-    pub(crate) fn skip(&mut self) -> Result<()> {
-        let value = self.value()?;
-        self.finish(value)
-    }
-
-    /// Reads on until only this many containers are open.
-    fn close_down_to(&mut self, depth: u32) -> Result<()> {
-        while self.depth > depth {
-            let more = if self.objects & 1 == 1 {
-                self.next_member()?.is_some()
-            } else {
-                self.next_item()?
-            };
-            if more {
-                self.value()?;
-            }
-        }
-        Ok(())
+    /// Whether the innermost container is an object.
+    pub(crate) const fn is_in_object(&self) -> bool {
+        self.objects & 1 == 1
     }
 
     /// Nothing but white space may follow.

@@ -1,6 +1,6 @@
 //! Strings as they stand in the body.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, cmp::Ordering, ops::Range};
 
 /// The inside of a JSON string whose escapes are known to be good.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,15 @@ impl<'j> Text<'j> {
             self.chars().eq(other.chars())
         } else {
             self.raw == other
+        }
+    }
+
+    /// An order in which equal texts are neighbours, however they are spelt.
+    pub(crate) fn order(self, other: Text<'_>) -> Ordering {
+        if self.escaped || other.escaped {
+            self.chars().cmp(other.chars())
+        } else {
+            self.raw.cmp(other.raw)
         }
     }
 
