@@ -11,10 +11,9 @@
 //! each with two worker threads.
 //! Each round sends the same calls through the proxy and through the gateway, in turn first, so
 //! that drift of the machine meets both. Printed are medians over the rounds, and ratios: only
-//! these may be compared between machines, and only if both are idle. Between two calls an idle
-//! processor sleeps and its caches go to others, so that what is measured is mostly code that has
-//! to be fetched: for what the gateway adds, it is the number of different instructions that
-//! counts, not how often they run.
+//! these may be compared between machines. Even on one, compare only runs in which it was as busy:
+//! where a processor sleeps between two calls and loses its caches, both servers take twice as long
+//! as where something else keeps it awake.
 
 mod load;
 mod process;
