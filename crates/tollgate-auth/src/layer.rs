@@ -109,7 +109,7 @@ fn bearer(credentials: &[u8]) -> Option<&[u8]> {
 }
 
 fn no_key() -> Rejection {
-    wrong_key().with_code(None).with_message(
+    wrong_key().without_code().with_message(
         "You didn't provide an API key. You need to provide your API key in an Authorization \
              header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
     )

@@ -1,6 +1,7 @@
 //! The service that every layer deciding on a head alone shares.
 
 use std::{
+    any::type_name,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -108,7 +109,12 @@ where
 
 impl<G, M, R> fmt::Debug for GateLayer<G, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GateLayer").finish_non_exhaustive()
+        // Closures have names, but are not `Debug`.
+        f.debug_struct("GateLayer")
+            .field("gate", &type_name::<G>())
+            .field("matcher", &type_name::<M>())
+            .field("render", &type_name::<R>())
+            .finish()
     }
 }
 
@@ -181,6 +187,7 @@ impl<S: fmt::Debug, G, M, R> fmt::Debug for Gated<S, G, M, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gated")
             .field("inner", &self.inner)
+            .field("gate", &type_name::<G>())
             .finish_non_exhaustive()
     }
 }

@@ -19,6 +19,7 @@ use crate::UpstreamFault;
 /// let refusal = Rejection::new(RejectionKind::InvalidRequest)
 ///     .with_message("'seed' must not be negative.")
 ///     .with_param("seed")
+///     .with_code("seed_out_of_range")
 ///     // For the operator's log, never for the caller.
 ///     .with_detail("the house model takes seeds from 0");
 /// assert_eq!(refusal.status(), 400);
@@ -86,10 +87,17 @@ impl Rejection {
         self
     }
 
-    /// Replaces OpenAI's `code`; `None` is printed as `null`.
+    /// Replaces OpenAI's `code`.
     #[must_use]
-    pub fn with_code(mut self, code: impl Into<Option<Cow<'static, str>>>) -> Self {
-        self.0.code = code.into();
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.0.code = Some(code.into());
+        self
+    }
+
+    /// Takes OpenAI's `code` away: it is printed as `null`.
+    #[must_use]
+    pub fn without_code(mut self) -> Self {
+        self.0.code = None;
         self
     }
 
@@ -203,9 +211,9 @@ impl From<&UpstreamFault> for Rejection {
     fn from(fault: &UpstreamFault) -> Self {
         let mut rejection = Self::new(RejectionKind::UpstreamFault)
             .with_type(fault.error_type.clone())
-            .with_message(fault.message.clone())
-            .with_code(fault.code.clone());
+            .with_message(fault.message.clone());
         rejection.0.status = fault.status;
+        rejection.0.code.clone_from(&fault.code);
         rejection.0.param.clone_from(&fault.param);
         rejection.0.retry_after = fault.retry_after;
         rejection.0.should_retry = fault.should_retry;
@@ -259,6 +267,8 @@ pub enum RejectionKind {
     ModelNotFound,
     /// Nothing is served at this path, for instance an unknown region: 404.
     NotFound,
+    /// Who asks is known, or need not be, and may not: 403.
+    PermissionDenied,
     /// The API key is missing or wrong: 401.
     Unauthenticated,
     /// The body is not in a media type that is served: 415 `unsupported_media_type`.
@@ -339,6 +349,12 @@ impl RejectionKind {
                 "The model does not exist or you do not have access to it.",
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, INVALID, None, "Invalid URL."),
+            Self::PermissionDenied => (
+                StatusCode::FORBIDDEN,
+                INVALID,
+                None,
+                "You are not allowed to make this request.",
+            ),
             Self::Unauthenticated => (
                 StatusCode::UNAUTHORIZED,
                 INVALID,
@@ -394,6 +410,7 @@ impl RejectionKind {
             Self::MethodNotAllowed | Self::NotFound => GrpcCode::Unimplemented,
             Self::MissingFact => GrpcCode::Internal,
             Self::ModelNotFound => GrpcCode::NotFound,
+            Self::PermissionDenied => GrpcCode::PermissionDenied,
             Self::Unauthenticated => GrpcCode::Unauthenticated,
             Self::UpstreamFault => match status.as_u16() {
                 400 | 413 | 415 | 422 => GrpcCode::InvalidArgument,
@@ -418,6 +435,8 @@ pub enum GrpcCode {
     DeadlineExceeded = 4,
     /// 5
     NotFound = 5,
+    /// 7
+    PermissionDenied = 7,
     /// 8
     ResourceExhausted = 8,
     /// 12

@@ -63,6 +63,27 @@ async fn an_admitted_request_goes_to_the_ready_service_with_its_facts() {
 }
 
 #[tokio::test]
+async fn what_is_not_allowed_is_no_question_of_keys() {
+    let blocked = |_: &mut Parts| -> Result<(), Rejection> {
+        Err(Rejection::new(RejectionKind::PermissionDenied).with_code("ip_not_authorized"))
+    };
+    let layer = GateLayer::new(blocked);
+    let printed = format!("{layer:?}");
+    assert!(printed.contains("what_is_not_allowed"), "{printed}");
+    let probe = ReadyProbe::new(|_: Request<()>| Response::new(ScriptedBody::new()));
+    let service = layer.layer(probe);
+    let response = service.clone().oneshot(Request::new(())).await.unwrap();
+    assert_eq!(response.status(), 403);
+    let body = check_body(response.into_body()).await.data;
+    let expected = r#"{"error":{"message":"You are not allowed to make this request.","type":"invalid_request_error","param":null,"code":"ip_not_authorized"}}"#;
+    assert_eq!(body, expected);
+
+    let request = Request::builder().header("content-type", "application/grpc");
+    let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "7");
+}
+
+#[tokio::test]
 async fn a_refusal_is_an_answer_and_leaves_the_service_alone() {
     let probe = ReadyProbe::new(|_: Request<ScriptedBody>| Response::new(ScriptedBody::new()));
     let body = ScriptedBody::new().data("secret");

@@ -66,7 +66,7 @@ fn refusal(feature: Feature, place: &str, body: Option<&SharedBody>) -> Option<R
     };
     let unsupported = |param: &str| {
         let message = format!("Unsupported parameter: '{param}' is not supported with this model.");
-        invalid(message, param).with_code(Some("unsupported_parameter".into()))
+        invalid(message, param).with_code("unsupported_parameter")
     };
     let response_format = |kind: &str| {
         let message = format!(
@@ -100,7 +100,7 @@ fn refusal(feature: Feature, place: &str, body: Option<&SharedBody>) -> Option<R
             "Unknown parameter: 'web_search_options'.".to_owned(),
             "web_search_options",
         )
-        .with_code(Some("unknown_parameter".into())),
+        .with_code("unknown_parameter"),
         _ => return None,
     })
 }
@@ -111,12 +111,10 @@ fn output_cap(request: &ChatRequest, model: &Model) -> Result<(), Rejection> {
     };
     let invalid = Rejection::new(RejectionKind::InvalidRequest).with_param(cap.param);
     if cap.param == "max_tokens" && model.features().contains(Feature::Reasoning) {
-        return Err(invalid
-            .with_code(Some("unsupported_parameter".into()))
-            .with_message(
-                "Unsupported parameter: 'max_tokens' is not supported with this model. Use \
+        return Err(invalid.with_code("unsupported_parameter").with_message(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use \
                  'max_completion_tokens' instead.",
-            ));
+        ));
     }
     match model.max_output_tokens() {
         Some(most) if cap.tokens > u64::from(most) => Err(invalid.with_message(format!(

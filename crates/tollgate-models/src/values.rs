@@ -89,7 +89,7 @@ fn unsupported(param: impl Into<Cow<'static, str>>, value: &str, supported: &str
     Rejection::new(RejectionKind::InvalidRequest)
         .with_message(message.trim_end().to_owned())
         .with_param(param)
-        .with_code(Some("unsupported_value".into()))
+        .with_code("unsupported_value")
 }
 
 const DEFAULT_TEMPERATURE: f64 = 1.0;

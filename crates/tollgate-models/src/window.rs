@@ -65,7 +65,7 @@ pub(crate) fn check<C: TokenCounter>(
     };
     Err(Rejection::new(RejectionKind::InvalidRequest)
         .with_param("messages")
-        .with_code(Some("context_length_exceeded".into()))
+        .with_code("context_length_exceeded")
         .with_message(format!(
             "This model's maximum context length is {window} tokens. However, {explained}"
         )))

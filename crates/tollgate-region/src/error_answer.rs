@@ -163,7 +163,7 @@ fn callers_fault(status: StatusCode, envelope: Option<Envelope>, target: &Target
 }
 
 fn operators_fault(code: &'static str, message: &'static str) -> Rejection {
-    answer(StatusCode::BAD_GATEWAY, SERVER, message).with_code(Cow::Borrowed(code))
+    answer(StatusCode::BAD_GATEWAY, SERVER, message).with_code(code)
 }
 
 fn no_access(detail: String) -> Rejection {
@@ -204,8 +204,8 @@ fn rate_limit(envelope: Option<&Envelope>, wait: Option<Duration>) -> Rejection 
         )),
         None => Cow::Borrowed("Rate limit reached. Please try again later."),
     };
-    let rejection = answer(StatusCode::TOO_MANY_REQUESTS, kind, message)
-        .with_code(Cow::Borrowed("rate_limit_exceeded"));
+    let rejection =
+        answer(StatusCode::TOO_MANY_REQUESTS, kind, message).with_code("rate_limit_exceeded");
     with_wait(rejection, wait, None)
 }
 
@@ -220,8 +220,11 @@ fn servers_fault(status: StatusCode, envelope: Option<Envelope>, target: &Target
     };
     let generic = Rejection::new(generic);
     let Some(envelope) = envelope else {
-        let code = generic.code().map(|code| Cow::Owned(code.to_owned()));
-        return answer(status, SERVER, generic.message().to_owned()).with_code(code);
+        let plain = answer(status, SERVER, generic.message().to_owned());
+        return match generic.code() {
+            Some(code) => plain.with_code(code.to_owned()),
+            None => plain,
+        };
     };
     if envelope.betrays(target) || envelope.names_the_vendor() {
         return answer(status, SERVER, generic.message().to_owned());

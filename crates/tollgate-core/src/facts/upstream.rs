@@ -54,6 +54,27 @@ impl UpstreamFault {
         self.code = Some(code.into());
         self
     }
+
+    /// Names the parameter at fault, OpenAI's `param`.
+    #[must_use]
+    pub fn with_param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Sets when the upstream said to come back.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Sets whether a client should try again, where the status alone would mislead it.
+    #[must_use]
+    pub const fn with_should_retry(mut self, should_retry: bool) -> Self {
+        self.should_retry = Some(should_retry);
+        self
+    }
 }
 
 /// What the configuration of an upstream says about the answers of one attempt.
@@ -103,4 +124,27 @@ impl Default for AttemptSettings {
 impl Fact for AttemptSettings {
     const NAME: &'static str = "AttemptSettings";
     const WRITTEN_BY: &'static str = "UpstreamLayer";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rejection;
+
+    #[test]
+    fn what_a_fault_says_is_what_its_refusal_says() {
+        let wait = Duration::from_secs(3);
+        let fault = UpstreamFault::new(StatusCode::TOO_MANY_REQUESTS, "tokens", "Slower, please.")
+            .with_code("rate_limit_exceeded")
+            .with_param("messages")
+            .with_retry_after(wait)
+            .with_should_retry(false);
+        let rejection = Rejection::from(&fault);
+        assert_eq!(rejection.code(), Some("rate_limit_exceeded"));
+        assert_eq!(rejection.without_code().code(), None);
+        let rejection = Rejection::from(&fault);
+        assert_eq!(rejection.param(), Some("messages"));
+        assert_eq!(rejection.retry_after(), Some(wait));
+        assert_eq!(rejection.should_retry(), Some(false));
+    }
 }

@@ -61,7 +61,7 @@ fn invalid(message: impl Into<Cow<'static, str>>) -> Rejection {
 fn schema(path: &Path<'_>, code: &'static str, message: String) -> Rejection {
     invalid(message)
         .with_param(path.to_string())
-        .with_code(Cow::Borrowed(code))
+        .with_code(code)
 }
 
 #[cfg(test)]

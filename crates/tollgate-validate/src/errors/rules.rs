@@ -1,7 +1,5 @@
 //! What is wrong between values that are good by themselves.
 
-use std::borrow::Cow;
-
 use tollgate_core::Rejection;
 
 use super::{invalid, schema, shortened, shown};
@@ -29,7 +27,7 @@ pub(crate) fn stream_options_without_stream() -> Rejection {
 pub(crate) fn both_output_caps() -> Rejection {
     invalid("Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.")
         .with_param("max_tokens")
-        .with_code(Cow::Borrowed("invalid_parameter_combination"))
+        .with_code("invalid_parameter_combination")
 }
 
 pub(crate) fn no_word_json() -> Rejection {
