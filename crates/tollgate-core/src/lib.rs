@@ -72,7 +72,7 @@ pub use drain::{DrainBody, DrainFuture, DrainOnRefusal, DrainOnRefusalLayer};
 pub use facts::{
     AttemptSettings, ChatRequest, ChatRequestBuilder, Cost, Fact, Feature, Features, IllegalRegion,
     ImageDetail, ImageInput, InputKind, Model, OutputCap, Region, RequestId, TokenInput,
-    TokenInputs, UpstreamFault, Usage, UsageSlot, Workspace,
+    TokenInputs, UnknownFeature, UpstreamFault, Usage, UsageSlot, Workspace,
 };
 pub use gate::{Gate, GateFuture, GateLayer, Gated};
 pub use matcher::{Always, Matcher};

@@ -15,7 +15,7 @@ pub use chat::{
 };
 pub use cost::Cost;
 pub use identity::{IllegalRegion, Region, RequestId, Workspace};
-pub use model::{Feature, Features, Model};
+pub use model::{Feature, Features, Model, UnknownFeature};
 pub use upstream::{AttemptSettings, UpstreamFault};
 pub use usage::{Usage, UsageSlot};
 

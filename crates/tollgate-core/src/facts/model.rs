@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use super::Fact;
 
@@ -177,6 +177,30 @@ impl Feature {
     }
 }
 
+impl FromStr for Feature {
+    type Err = UnknownFeature;
+
+    /// The feature of this [`name`](Feature::name).
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|feature| feature.name() == name)
+            .ok_or(UnknownFeature(()))
+    }
+}
+
+/// The name of no [`Feature`]; what it prints lists the names that there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFeature(());
+
+impl fmt::Display for UnknownFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = Feature::ALL.map(Feature::name).join(", ");
+        write!(f, "unknown feature, expected one of {known}")
+    }
+}
+
+impl std::error::Error for UnknownFeature {}
+
 /// A set of [`Feature`]s, two bytes wide.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Features(u16);
@@ -220,6 +244,15 @@ impl fmt::Debug for Features {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feature_is_known_by_its_name() {
+        for feature in Feature::ALL {
+            assert_eq!(feature.name().parse(), Ok(feature));
+        }
+        let unknown = "Audio".parse::<Feature>().unwrap_err();
+        assert!(unknown.to_string().ends_with("verbosity, web_search"));
+    }
 
     #[test]
     fn a_set_holds_what_was_put_in() {
