@@ -186,7 +186,7 @@ pub use credentials::{CredentialSource, Credentials, RotatingSecret};
 pub use future::UpstreamFuture;
 pub use health::BreakerState;
 pub use layer::UpstreamLayer;
-pub use region::{FindRegion, PathRegions, RegionGate, RegionLayer};
+pub use region::{FindRegion, FoundRegion, PathRegions, RegionGate, RegionLayer};
 pub use residency::DeploymentType;
 pub use secret::Secret;
 pub use service::ToUpstream;

@@ -9,30 +9,58 @@ use tower_layer::Layer;
 
 /// Says in which region a request must be answered, from its head alone.
 ///
-/// Any `Fn(&Parts) -> Option<Region>` will do, and an `Arc` of a rule; [`PathRegions`] is the
-/// default. Decide by what the client cannot choose against its own interest: the path, the
+/// Any `Fn(&Parts) -> Option<Region>` or `Fn(&Parts) -> Result<Region, Rejection>` will do, and an
+/// `Arc` of a rule; [`PathRegions`] is the default. Decide by what the client cannot choose against its own interest: the path, the
 /// credential, the listener. Never by a header or a query.
 pub trait FindRegion {
-    /// The request's region; `None` answers it with 404.
-    fn region(&self, head: &Parts) -> Option<Region>;
+    /// The request's region.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, which becomes the answer.
+    fn region(&self, head: &Parts) -> Result<Region, Rejection>;
 }
 
-impl<F> FindRegion for F
+impl<F, T> FindRegion for F
 where
-    F: Fn(&Parts) -> Option<Region>,
+    F: Fn(&Parts) -> T,
+    T: FoundRegion,
 {
-    fn region(&self, head: &Parts) -> Option<Region> {
-        self(head)
+    fn region(&self, head: &Parts) -> Result<Region, Rejection> {
+        self(head).found()
     }
 }
 
-/// Publishes the fact [`Region`], or answers 404. See the [crate docs](crate) for an example.
 impl<F: FindRegion + ?Sized> FindRegion for Arc<F> {
-    fn region(&self, head: &Parts) -> Option<Region> {
+    fn region(&self, head: &Parts) -> Result<Region, Rejection> {
         (**self).region(head)
     }
 }
 
+/// What a closure that is a [`FindRegion`] returns.
+pub trait FoundRegion {
+    /// The region, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; that of `None` is [`RejectionKind::NotFound`], because paths are what names
+    /// regions by default.
+    fn found(self) -> Result<Region, Rejection>;
+}
+
+impl FoundRegion for Option<Region> {
+    fn found(self) -> Result<Region, Rejection> {
+        self.ok_or_else(|| Rejection::new(RejectionKind::NotFound))
+    }
+}
+
+impl FoundRegion for Result<Region, Rejection> {
+    fn found(self) -> Result<Region, Rejection> {
+        self
+    }
+}
+
+/// Publishes the fact [`Region`], or answers 404 or what the rule says. See the [crate docs](crate) for an example.
 ///
 /// # Other sources than the path
 ///
@@ -47,17 +75,20 @@ impl<F: FindRegion + ?Sized> FindRegion for Arc<F> {
 /// ```
 ///
 /// Where the region belongs to the customer, put the layer inside `ApiKeyLayer` and look at the
-/// workspace:
+/// workspace. `None` is the 404 of a path that nobody serves, to a gRPC client `UNIMPLEMENTED`; here
+/// there is a better answer:
 ///
 /// ```
 /// # use tollgate_region::{Region, RegionLayer};
 /// # use http::request::Parts;
-/// use tollgate_core::{Fact, Workspace};
+/// use tollgate_core::{Fact, Rejection, RejectionKind, Workspace};
 ///
 /// let eu = Region::new("eu").unwrap();
 /// let layer = RegionLayer::with(move |head: &Parts| {
-///     let workspace = Workspace::of(&head.extensions)?;
-///     (workspace.as_str() == "acme").then(|| eu.clone())
+///     match Workspace::require(&head.extensions)?.as_str() {
+///         "acme" => Ok(eu.clone()),
+///         _ => Err(Rejection::new(RejectionKind::PermissionDenied)),
+///     }
 /// });
 /// ```
 #[derive(Clone)]
@@ -144,8 +175,7 @@ pub struct RegionGate<F> {
 
 impl<F: FindRegion> Gate for RegionGate<F> {
     fn admit(&self, head: &mut Parts) -> Result<(), Rejection> {
-        let region = self.find.region(head);
-        let region = region.ok_or_else(|| Rejection::new(RejectionKind::NotFound))?;
+        let region = self.find.region(head)?;
         head.extensions.insert(region);
         Ok(())
     }
@@ -173,8 +203,14 @@ impl PathRegions {
 }
 
 impl FindRegion for PathRegions {
-    fn region(&self, head: &Parts) -> Option<Region> {
-        let path = head.uri.path().strip_prefix('/')?;
+    fn region(&self, head: &Parts) -> Result<Region, Rejection> {
+        self.named(head.uri.path()).found()
+    }
+}
+
+impl PathRegions {
+    fn named(&self, path: &str) -> Option<Region> {
+        let path = path.strip_prefix('/')?;
         if path.split('/').any(is_dots) {
             return None;
         }
@@ -212,7 +248,7 @@ mod tests {
     fn region(find: &impl FindRegion, path: &str) -> Option<String> {
         let request = Request::builder().uri(path).body(()).unwrap();
         let region = find.region(&request.into_parts().0);
-        region.map(|region| region.to_string())
+        region.map(|region| region.to_string()).ok()
     }
 
     fn paths() -> PathRegions {
@@ -241,7 +277,7 @@ mod tests {
             path in "(/openai/(eu|us)/v1)?(/(openai|eu|us|v1|EU|[.]{1,3}|%2[eEfF]|e%75|[a-z]{0,2}|[!-~&&[^?#]]{0,3})){1,8}",
         ) {
             let Ok(request) = Request::builder().uri(&path).body(()) else { return Ok(()) };
-            let found = paths().region(&request.into_parts().0);
+            let found = paths().region(&request.into_parts().0).ok();
             let segments: Vec<_> = path.split('/').collect();
             let named = match segments[..] {
                 ["", "openai", name @ ("eu" | "us"), "v1", _, ..] => Some(name),
@@ -295,13 +331,24 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn a_shared_rule_is_a_rule() {
         let find: Arc<dyn FindRegion> = Arc::new(paths());
         assert_eq!(region(&find, "/openai/us/v1/x").as_deref(), Some("us"));
         assert_eq!(region(&find, "/openai/ch/v1/x"), None);
     }
 
+    #[test]
+    fn a_rule_may_say_why_not() {
+        let head = Request::new(()).into_parts().0;
+        let kind = |find: &dyn FindRegion| find.region(&head).unwrap_err().kind();
+        assert_eq!(kind(&|_: &Parts| None), RejectionKind::NotFound);
+        let forbids = |_: &Parts| -> Result<Region, Rejection> {
+            Err(Rejection::new(RejectionKind::PermissionDenied))
+        };
+        assert_eq!(kind(&forbids), RejectionKind::PermissionDenied);
+    }
+
+    #[test]
     fn three_dots_are_a_name() {
         assert!(!is_dots("..."));
         assert!(!is_dots(""));

@@ -8,7 +8,8 @@ use http_body_util::BodyExt;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tollgate::{
     ApiKeyLayer, ApiKeys, BudgetLayer, Fact, HyperUtil, Limits, MemoryStore, Models, ModelsLayer,
-    Quota, Region, RegionLayer, SseLayer, Upstream, UpstreamLayer, Upstreams, Workspace, known,
+    Quota, Region, RegionLayer, Rejection, RejectionKind, SseLayer, Upstream, UpstreamLayer,
+    Upstreams, Workspace, known,
 };
 use tonic::transport::{Server, server::TcpIncoming};
 use tonic_web::GrpcWebLayer;
@@ -51,11 +52,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// A gRPC path has no place for a region: here it belongs to the customer.
-fn region_of_workspace(head: &Parts) -> Option<Region> {
-    match Workspace::of(&head.extensions)?.as_str() {
+fn region_of_workspace(head: &Parts) -> Result<Region, Rejection> {
+    let region = match Workspace::require(&head.extensions)?.as_str() {
         "acme" => Region::new("eu"),
         _ => None,
-    }
+    };
+    region.ok_or_else(|| Rejection::new(RejectionKind::PermissionDenied))
 }
 
 const MINUTE: Quota = Quota::per_minute(
