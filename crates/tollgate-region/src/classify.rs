@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 /// What an error of the inner service says about an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -11,7 +13,8 @@ pub enum Fault {
     Other,
 }
 
-/// Says what an error of the inner service means. Any `Fn(&E) -> Fault` will do.
+/// Says what an error of the inner service means. Any `Fn(&E) -> Fault` will do, and an `Arc` of a
+/// classifier.
 ///
 /// [`Unclassified`], the default, takes every error for [`Fault::Other`]: without a classifier
 /// nothing is tried again after an error.
@@ -40,6 +43,12 @@ where
 {
     fn classify(&self, error: &E) -> Fault {
         self(error)
+    }
+}
+
+impl<C: Classify<E> + ?Sized, E> Classify<E> for Arc<C> {
+    fn classify(&self, error: &E) -> Fault {
+        (**self).classify(error)
     }
 }
 
@@ -110,5 +119,20 @@ impl Classify<hyper_util::client::legacy::Error> for HyperUtil {
             Some(cause) if !cause.is_user() => Fault::BeforeHead,
             _ => Fault::Other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_classifier_is_a_classifier() {
+        let shared: Arc<dyn Classify<()>> = Arc::new(|(): &()| Fault::Connect);
+        assert_eq!(shared.classify(&()), Fault::Connect);
+        assert_eq!(
+            Classify::<()>::classify(&Arc::new(Unclassified), &()),
+            Fault::Other
+        );
     }
 }

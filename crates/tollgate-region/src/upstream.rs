@@ -25,6 +25,7 @@ use crate::{
 /// )
 /// .deployment("gpt-4o", "gpt-4o-eu")
 /// .deployment_type(DeploymentType::DataZoneStandard);
+/// assert_eq!((sweden.name(), sweden.region().as_str()), ("sweden", "eu"));
 /// ```
 #[derive(Clone)]
 #[must_use = "an upstream is used by putting it into `Upstreams`"]
@@ -186,11 +187,15 @@ impl Upstream {
         self
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// The name that operators know it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub(crate) const fn region(&self) -> &Region {
+    /// The region whose calls it may serve.
+    #[must_use]
+    pub const fn region(&self) -> &Region {
         &self.region
     }
 
