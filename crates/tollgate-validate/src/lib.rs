@@ -115,7 +115,9 @@
 //!   the body without parsing it. `content-length` and `transfer-encoding` are taken from the
 //!   request's headers, because such changes would make lies of them.
 //!
-//! Parameters that the policy absorbs are named in the answer's header `x-tollgate-absorbed`.
+//! Parameters that the policy absorbs are named in the answer's header `x-tollgate-absorbed`: they
+//! are not in the body that the inner service saw. It is no warning, and `stream_options` is named
+//! too when somebody inside honours it, which this layer cannot know.
 //!
 //! # Refusals
 //!

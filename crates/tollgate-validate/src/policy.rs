@@ -11,18 +11,17 @@ use crate::{
 
 /// The parameter table and the rules beside it.
 ///
-/// Two presets share one table and differ in four parameters:
+/// Three presets share one table and differ in four parameters:
 ///
-/// | | [`strict`](Self::strict) | [`compatible`](Self::compatible), the default |
-/// |---|---|---|
-/// | `n` | refused | 1 is absorbed, more is refused |
-/// | `parallel_tool_calls` | refused | true is absorbed, false is refused |
-/// | `service_tier` | refused | `auto` and `default` are absorbed, others are refused |
-/// | `stream_options` | refused | absorbed; `include_usage` is [`usage_wanted`](ChatRequest::usage_wanted) |
+/// | | [`strict`](Self::strict) | [`compatible`](Self::compatible), the default | [`openai`](Self::openai) |
+/// |---|---|---|---|
+/// | `n` | refused | 1 is absorbed, more is refused | accepted |
+/// | `parallel_tool_calls` | refused | true is absorbed, false is refused | accepted |
+/// | `service_tier` | refused | `auto` and `default` are absorbed, others are refused | accepted |
+/// | `stream_options` | refused | absorbed; `include_usage` is [`usage_wanted`](ChatRequest::usage_wanted) | accepted |
 ///
-/// OpenAI takes more of these four than either preset: if your upstream does as well,
-/// [`accept`](Self::accept) them. A streaming handler of your own looks for `usage_wanted`, because
-/// `stream_options` is no longer in the body that it reads; `SseLayer` does so by itself.
+/// A streaming handler of your own looks for `usage_wanted`, because
+/// an absorbed `stream_options` is no longer in the body that it reads; `SseLayer` does so by itself.
 ///
 /// What is absorbed is checked like everything else and then taken out of the body. Null means
 /// absent, for every parameter but `model` and `messages`; one that is absorbed or refused is taken
@@ -74,7 +73,7 @@ impl Policy {
     pub fn strict() -> Self {
         RESTRICTED
             .iter()
-            .fold(Self::open(), |policy, (name, _)| policy.refuse(*name))
+            .fold(Self::openai(), |policy, (name, _)| policy.refuse(*name))
     }
 
     /// Refuses what would change the answer, and absorbs what SDKs send by themselves.
@@ -82,12 +81,14 @@ impl Policy {
     pub fn compatible() -> Self {
         RESTRICTED
             .iter()
-            .fold(Self::open(), |policy, (name, verdict)| {
+            .fold(Self::openai(), |policy, (name, verdict)| {
                 policy.verdict(Cow::Borrowed(*name), *verdict)
             })
     }
 
-    fn open() -> Self {
+    /// Accepts what OpenAI's API does, for an upstream that takes all of it.
+    #[must_use]
+    pub fn openai() -> Self {
         let params = OPENAI.map(|(name, kind)| Param::new(name, kind));
         let mut policy = Self {
             params: params.into(),

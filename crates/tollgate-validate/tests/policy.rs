@@ -71,6 +71,15 @@ async fn bounds_can_be_changed() {
 }
 
 #[tokio::test]
+async fn what_the_api_takes_is_passed_on_as_it_came() {
+    let members = r#""n":2,"parallel_tool_calls":false,"tools":[{"type":"function","function":{"name":"f"}}],"service_tier":"flex","stream":true,"stream_options":{"include_usage":true}"#;
+    let (body, absorbed) = ask(Policy::openai(), members).await.unwrap();
+    assert!(body.contains(members) && absorbed.is_empty(), "{body}");
+    let bad = refused(Policy::openai(), r#""n":0"#).await;
+    assert_eq!(bad, as_pair("n", "integer_below_min_value"));
+}
+
+#[tokio::test]
 async fn a_parameter_can_be_accepted_refused_removed_or_absorbed() {
     let accepted = Policy::strict().accept("n").accept("anything");
     let (body, absorbed) = ask(accepted, r#""n":3,"anything":[{}]"#).await.unwrap();

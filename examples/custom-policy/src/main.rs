@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What OpenAI's API allows, and then what this house does.
+/// What most callers of OpenAI's API send, and then what this house does.
 fn policy() -> Policy {
     Policy::compatible()
         // What the model behind understands, and OpenAI's do not.
