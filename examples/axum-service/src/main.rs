@@ -113,7 +113,7 @@ async fn chat(
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 0,
-        "model": **model.name(),
+        "model": model.as_str(),
         "choices": [{
             "index": 0,
             "message": {"role": "assistant", "content": words.join(" ")},
