@@ -310,6 +310,66 @@
 //! # }
 //! ```
 //!
+//! ## Changing things while it runs
+//!
+//! Some values are handles, whose clones share what they hold: keep one and change it.
+//! [`Limits::replace`] leaves what was counted as it is, and
+//! [`RotatingSecret`](region::RotatingSecret) is the credential of upstreams that get a new one
+//! every hour. Keys are whatever a [`KeyRing`] finds, and a closure is one: let it look where you put
+//! the latest [`ApiKeys`].
+//!
+//! [`Models`], [`Upstreams`] and [`Policy`] do not change, so that one request is never judged by
+//! two of them. Build another stack from the new ones and swap it. Clone what has to live on, such
+//! as the [`MemoryStore`], into both, and let the new [`Upstreams`] follow the old ones. Calls that have
+//! begun end on the stack that they began on:
+//!
+//! ```
+//! # use std::{convert::Infallible, sync::{Arc, RwLock}};
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! use tollgate::{Model, Models, ModelsLayer, ValidateLayer};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let stack = |model: &str| {
+//!     let models = Models::builder().model(Model::new(model)).build()?;
+//!     let stack = ServiceBuilder::new()
+//!         .layer(ValidateLayer::default())
+//!         .layer(ModelsLayer::new(models))
+//!         .service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
+//!     Ok::<_, Box<dyn std::error::Error>>(BoxCloneSyncService::new(stack))
+//! };
+//! let current = Arc::new(RwLock::new(stack("old")?));
+//! let from = Arc::clone(&current);
+//! let service = service_fn(move |request: Request<Full<Bytes>>| {
+//!     // The lock is released before the call begins.
+//!     let stack = from.read().unwrap().clone();
+//!     stack.oneshot(request)
+//! });
+//! # let ask = || {
+//! #     let body = r#"{"model":"new","messages":[{"role":"user","content":"Hi!"}]}"#;
+//! #     let request = Request::post("/v1/chat/completions");
+//! #     request.header("content-type", "application/json").body(Full::from(body)).unwrap()
+//! # };
+//! assert_eq!(service.clone().oneshot(ask()).await?.status(), 404);
+//! let new = stack("new")?;
+//! *current.write().unwrap() = new;
+//! assert_eq!(service.oneshot(ask()).await?.status(), 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## axum in front, reqwest behind
+//!
+//! reqwest wants bodies that are `Sync`, and axum's is not. What [`ValidateLayer`] has read of it is,
+//! and keeps its exact `content-length`: in the service at the end,
+//! `SharedBody::of(request.extensions())` gives it, and
+//! `reqwest::Body::wrap(shared.body::<Empty<Bytes>>())` sends it. It has all changes that layers
+//! made. This spares one spelling out the body's type as well, which [`ValidateLayer`] and
+//! [`UpstreamLayer`] change both: to `RequestBody<RequestBody<Body>>` where both are in one stack.
+//!
 //! # Features
 //!
 //! None is on by default, and none changes what another does. At the root of this crate is what

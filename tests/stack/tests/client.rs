@@ -7,8 +7,8 @@ use async_openai::{
 };
 use bytes::Bytes;
 use http::{Request, header::CONTENT_TYPE};
-use http_body_util::Full;
-use tollgate::Workspace;
+use http_body_util::{Empty, Full};
+use tollgate::{Fact, RequestBody, SharedBody, Workspace};
 use tollgate_stack_tests::{
     Answer, Layers, ScriptedUpstream, ask, ask_streamed, good_upstream, http_client,
 };
@@ -54,6 +54,40 @@ async fn around_hyper_utils_client() {
     let wrong = Answer::read(client.ready().await.unwrap().call(wrong).await.unwrap()).await;
     wrong.assert_refused(400, Some("missing_required_parameter"));
     assert_eq!(upstream.received().len(), 2);
+}
+
+#[tokio::test]
+async fn from_axum_through_reqwest() {
+    let upstream = good_upstream().await;
+    let url = format!("{}/v1/chat/completions", upstream.url());
+    let layers = Layers::to(&upstream);
+    let http = reqwest::Client::new();
+    let service = ServiceBuilder::new().layer(layers.validate).service_fn(
+        move |request: Request<RequestBody<axum::body::Body>>| {
+            let (http, url) = (http.clone(), url.clone());
+            async move {
+                // axum's body is not `Sync`, as reqwest's must be; what was read of it is.
+                let body = SharedBody::of(request.extensions()).unwrap();
+                let body = reqwest::Body::wrap(body.body::<Empty<Bytes>>());
+                let answer = http.post(url).body(body).send().await?;
+                Ok::<_, reqwest::Error>(http::Response::from(answer))
+            }
+        },
+    );
+
+    // What is absorbed changes the length.
+    let mut question = ask("Hi?");
+    question["n"] = 1.into();
+    let request = Request::post("/v1/chat/completions")
+        .header(CONTENT_TYPE, "application/json")
+        .body(axum::body::Body::from(question.to_string()));
+    let answer = service.oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let received = upstream.received_one();
+    let length = received.body().len().to_string();
+    assert_eq!(received.headers()["content-length"], *length);
+    assert!(!received.headers().contains_key("transfer-encoding"));
+    assert!(received.body().len() < question.to_string().len());
 }
 
 #[tokio::test]
