@@ -63,7 +63,10 @@ fn the_guide_counts_right() {
     }
     let core = crates("tollgate-core", "").len();
     let full = crates("tollgate", "full").len();
-    table += &format!("//! | none: the core | {} | {core} |\n", crates("tollgate", "").len());
+    table += &format!(
+        "//! | none: the core | {} | {core} |\n",
+        crates("tollgate", "").len()
+    );
     table += &format!("//! | `full` | {full} | |\n");
     assert!(GUIDE.contains(&table), "the guide should say\n{table}");
 }
