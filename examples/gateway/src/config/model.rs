@@ -57,7 +57,14 @@ impl ModelConfig {
 impl<'de> Deserialize<'de> for FeatureName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        name.parse().map(Self).map_err(D::Error::custom)
+        let feature = Feature::ALL.into_iter().find(|f| f.name() == name);
+        feature.map(Self).ok_or_else(|| {
+            let known: Vec<_> = Feature::ALL.into_iter().map(Feature::name).collect();
+            D::Error::custom(format!(
+                "unknown feature `{name}`, expected one of {}",
+                known.join(", ")
+            ))
+        })
     }
 }
 
