@@ -61,6 +61,11 @@ async fn what_somebody_counts_or_states_is_not_charged_by_bytes() {
         said(300)
     });
     assert_eq!(counted.await, (1, PROMPT + 5));
+    let measured = charged(call(), |slot| {
+        slot.add_output(0, 15);
+        said(300)
+    });
+    assert_eq!(measured.await, (1, PROMPT + 5));
     let reported = charged(call(), |slot| {
         slot.record(Usage::new(11, 2));
         said(300)

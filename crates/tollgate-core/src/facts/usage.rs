@@ -93,7 +93,9 @@ impl UsageSlot {
     /// answer has.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.0.is_watched.load(Ordering::Relaxed) || self.output_pieces() > 0
+        self.0.is_watched.load(Ordering::Relaxed)
+            || self.output_pieces() > 0
+            || self.output_bytes() > 0
     }
 
     /// Counts output that was passed on, so that a call whose usage never comes is charged for what
