@@ -214,11 +214,13 @@ async fn nothing_that_is_passed_on_can_be_read_in_two_ways() {
         r#""tools":[{"type":"function","function":{"name":"f"},"y":[{"x":1,"\u0078":2}]}]"#,
         r#""functions":[{"name":"f","parameters":{"properties":{"x":{},"x":{}}}}]"#,
         r#""stop":[{"x":1,"x":2}]"#,
-        r#""response_format":{"type":"json_object","x":1,"x":2}"#,
     ] {
         let fault = refused(Policy::strict(), twice).await;
         assert_eq!(fault, as_pair("x", "null"), "{twice}");
     }
+    let unknown = r#""response_format":{"type":"json_object","x":1,"x":2}"#;
+    let fault = refused(Policy::strict(), unknown).await;
+    assert_eq!(fault, as_pair("response_format.x", "null"));
     let once =
         r#""tools":[{"type":"function","function":{"name":"f","parameters":{"x":{"x":2}}}}]"#;
     ask(Policy::strict(), once).await.unwrap();

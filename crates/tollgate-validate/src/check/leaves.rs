@@ -46,8 +46,9 @@ impl<'j> Check<'j, '_> {
             let value = self.scan.value()?;
             each(self, known[place], &path, value)?;
         }
-        self.keys.close(strangers);
-        self.refuse_twins();
+        if let Some(key) = self.keys.close(strangers) {
+            self.duplicate(&path.key(&errors::shown(key)));
+        }
         Ok(seen)
     }
 

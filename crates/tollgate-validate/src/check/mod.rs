@@ -158,8 +158,9 @@ impl<'j, 'p> Check<'j, 'p> {
     /// Reads what is left of a value, so that the scanner stands behind it.
     fn finish(&mut self, value: Value<'j>) -> Scan {
         if let Value::Array | Value::Object = value {
-            self.keys.finish(&mut self.scan, value)?;
-            self.refuse_twins();
+            if let Some(key) = self.keys.finish(&mut self.scan, value)? {
+                self.duplicate(&Path::root(&errors::shown(key)));
+            }
         }
         Ok(())
     }
@@ -168,13 +169,6 @@ impl<'j, 'p> Check<'j, 'p> {
     fn skip(&mut self) -> Scan {
         let value = self.scan.value()?;
         self.finish(value)
-    }
-
-    /// Notes a key that was there twice in what is passed on unread.
-    fn refuse_twins(&mut self) {
-        if let Some(key) = self.keys.take_twice() {
-            self.duplicate(&Path::root(&errors::shown(key)));
-        }
     }
 
     fn duplicate(&mut self, path: &Path<'_>) {

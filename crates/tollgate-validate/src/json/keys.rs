@@ -7,7 +7,6 @@ use super::{Malformed, Scanner, Text, Value};
 #[derive(Debug, Default)]
 pub(crate) struct Keys<'j> {
     keys: Vec<Text<'j>>,
-    twice: Option<Text<'j>>,
 }
 
 /// Where the keys of one object begin.
@@ -32,26 +31,21 @@ impl<'j> Keys<'j> {
         Ok(())
     }
 
-    /// The object that began here has ended.
-    pub(crate) fn close(&mut self, mark: Mark) {
-        let keys = self.keys.get_mut(mark.0..).unwrap_or_default();
-        if self.twice.is_none() {
-            self.twice = twin(keys);
-        }
+    /// The object that began here has ended: says which key, if any, it had twice.
+    pub(crate) fn close(&mut self, mark: Mark) -> Option<Text<'j>> {
+        let twice = self.keys.get_mut(mark.0..).and_then(twin);
         self.keys.truncate(mark.0);
+        twice
     }
 
-    /// A key that was there twice, told once.
-    pub(crate) fn take_twice(&mut self) -> Option<Text<'j>> {
-        self.twice.take()
-    }
-
-    /// Reads what is left of a value, so that the scanner stands behind it.
+    /// Reads what is left of a value, so that the scanner stands behind it, and says which key, if
+    /// any, an object in it had twice.
     pub(crate) fn finish(
         &mut self,
         scan: &mut Scanner<'j>,
         value: Value<'j>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Option<Text<'j>>, Malformed> {
+        let mut twice = None;
         let mut marks = [Mark(0); Scanner::MAX_DEPTH as usize];
         let mut open = 0;
         let mut value = value;
@@ -65,7 +59,7 @@ impl<'j> Keys<'j> {
             }
             loop {
                 if open == 0 {
-                    return Ok(());
+                    return Ok(twice);
                 }
                 if scan.is_in_object() {
                     if let Some(key) = scan.next_member()? {
@@ -77,7 +71,8 @@ impl<'j> Keys<'j> {
                 }
                 open -= 1;
                 if let Some(mark) = marks.get(open) {
-                    self.close(*mark);
+                    let twin = self.close(*mark);
+                    twice = twice.or(twin);
                 }
             }
             value = scan.value()?;
@@ -118,10 +113,10 @@ mod tests {
     fn twice(json: &str) -> Option<String> {
         let (mut keys, mut scan) = (Keys::default(), Scanner::new(json, 100_000));
         let value = scan.value().unwrap();
-        keys.finish(&mut scan, value).unwrap();
+        let twice = keys.finish(&mut scan, value).unwrap();
         scan.end().unwrap();
         assert_eq!(keys.open().0, 0, "all objects are closed");
-        keys.take_twice().map(|key| key.unescaped().into_owned())
+        twice.map(|key| key.unescaped().into_owned())
     }
 
     #[test]
@@ -154,7 +149,7 @@ mod tests {
         let (mut keys, mut scan) = (Keys::default(), Scanner::new(&json, usize::MAX));
         let value = scan.value().unwrap();
         let read = keys.finish(&mut scan, value);
-        assert_eq!(read, Err(Malformed::TooManyValues));
+        assert_eq!(read.unwrap_err(), Malformed::TooManyValues);
     }
 
     #[test]
