@@ -1,5 +1,4 @@
 use std::{
-    fmt,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -9,7 +8,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{Latch, calls::Call, line::Line};
+use super::{
+    Latch,
+    calls::Call,
+    line::{Broken, Line},
+};
 
 /// What a body does next.
 #[derive(Debug)]
@@ -117,15 +120,3 @@ impl ReplyBody {
         Frame::data(bytes)
     }
 }
-
-/// An HTTP/2 stream is to be reset here.
-#[derive(Debug)]
-pub(super) struct Broken;
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the script breaks the stream off")
-    }
-}
-
-impl std::error::Error for Broken {}

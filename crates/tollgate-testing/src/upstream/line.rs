@@ -1,5 +1,5 @@
 use std::{
-    io,
+    fmt, io,
     num::NonZeroUsize,
     pin::Pin,
     sync::{
@@ -15,8 +15,6 @@ use tokio::{
     net::TcpStream,
     sync::{Notify, watch},
 };
-
-use super::body::Broken;
 
 /// What a call can do to the connection that it came on.
 #[derive(Clone, Debug)]
@@ -61,6 +59,18 @@ impl Line {
         Ok(())
     }
 }
+
+/// An HTTP/2 stream is to be reset here.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the script breaks the stream off")
+    }
+}
+
+impl std::error::Error for Broken {}
 
 /// What calls want of their connection, and what they wait for.
 #[derive(Debug, Default)]

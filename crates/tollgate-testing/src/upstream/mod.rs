@@ -57,9 +57,9 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use body::{Broken, ReplyBody};
+use body::ReplyBody;
 use calls::Calls;
-use line::{Line, Socket, Wishes};
+use line::{Broken, Line, Socket, Wishes};
 use reply::BeforeHead;
 
 /// A server on a loopback socket that speaks HTTP/1.1 and HTTP/2 without TLS, answers by script,
