@@ -131,7 +131,7 @@ impl Reader<'_, '_> {
                 b"choices" => self.choices()?,
                 b"error" => {
                     let value = self.scanner.skip()?;
-                    self.chunk.error = Some(value).filter(|value| self.is_something(value));
+                    self.chunk.error = Some(value).filter(|value| self.text_of(value) != "null");
                 }
                 b"usage" => {
                     let is_object = self.scanner.peek()? == b'{';
@@ -213,7 +213,7 @@ impl Reader<'_, '_> {
                 b"message" if !streaming && self.scanner.peek()? == b'{' => self.output()?,
                 b"finish_reason" => {
                     let value = self.scanner.skip()?;
-                    finished = self.is_something(&value);
+                    finished = self.is_reason(&value);
                 }
                 b"index" => {
                     let value = self.scanner.skip()?;
@@ -339,9 +339,13 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Whether a value is neither null nor an empty string.
-    fn is_something(&self, value: &Range<usize>) -> bool {
-        !matches!(self.json.get(value.clone()), None | Some("null" | "\"\""))
+    /// Whether a `finish_reason` names a reason. Some servers say `""` for as long as there is none.
+    fn is_reason(&self, value: &Range<usize>) -> bool {
+        !matches!(self.text_of(value), "null" | "\"\"")
+    }
+
+    fn text_of(&self, value: &Range<usize>) -> &str {
+        self.json.get(value.clone()).unwrap_or_default()
     }
 }
 

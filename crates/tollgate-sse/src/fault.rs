@@ -41,7 +41,8 @@ pub(crate) fn reported(json: &str) -> UpstreamFault {
         Some(Value::Number(number)) => Some(number.to_string()),
         _ => None,
     };
-    let message = text("message").map_or(Cow::Borrowed(GENERIC), Cow::Owned);
+    let message = text("message").filter(|message| !message.trim().is_empty());
+    let message = message.map_or(Cow::Borrowed(GENERIC), Cow::Owned);
     let mut error_type = text("type").filter(|kind| !kind.is_empty());
     let mut code = text("code");
     let status = status(error_type.as_deref(), code.as_deref());

@@ -205,11 +205,11 @@ impl Rules {
         true
     }
 
-    /// The last event, which was not completed (rule R13). A fragment is not an error of its own:
-    /// what matters is whether the answer is whole.
+    /// The last event, which was not completed (rule R13): whole JSON is an event like any other. A
+    /// fragment is not an error of its own: what matters is whether the answer is whole.
     pub(crate) fn leftover<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) -> Sent {
         let data = event.data.trim_ascii();
-        if data == DONE || is_object(data) {
+        if data == DONE || is_whole(data) {
             return self.event(event, outlet);
         }
         Sent::Done
@@ -263,12 +263,12 @@ impl Passed {
     }
 }
 
-fn is_object(data: &[u8]) -> bool {
+fn is_whole(data: &[u8]) -> bool {
     let Ok(json) = std::str::from_utf8(data) else {
         return false;
     };
     let mut scanner = Scanner::new(json);
-    json.starts_with('{') && scanner.skip().is_ok() && scanner.end().is_ok()
+    scanner.skip().is_ok() && scanner.end().is_ok()
 }
 
 const DONE: &[u8] = b"[DONE]";

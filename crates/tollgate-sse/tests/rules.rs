@@ -594,6 +594,64 @@ fn a_known_event_must_stand_where_an_event_can_stand() {
     }
 }
 
+fn reframed_whole(stream: &str) -> String {
+    let mut reframer = Reframer::new();
+    reframer.push(stream.to_owned());
+    reframer.finish();
+    String::from_utf8(reframer.take_output().into()).unwrap()
+}
+
+#[test]
+fn every_error_but_null_is_one() {
+    let chunk = r#"{"id":"c","object":"o","created":1,"model":"m","choices":[]"#;
+    for error in [
+        r#""""#,
+        r#"" ""#,
+        "false",
+        "0",
+        "[]",
+        "{}",
+        r#"{"message":""}"#,
+    ] {
+        let output = reframed_whole(&format!(
+            "data: {chunk},\"error\":{error}}}\n\ndata: [DONE]\n\n"
+        ));
+        assert_eq!(
+            output,
+            "data: {\"error\":{\"message\":\"The server had an error while processing your request. \
+             Sorry about that!\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n",
+            "{error}"
+        );
+    }
+    let null = format!("data: {chunk},\"error\":null}}\n\ndata: [DONE]\n\n");
+    assert_eq!(reframed_whole(&null), "data: [DONE]\n\n");
+}
+
+#[test]
+fn a_last_event_without_an_end_counts_if_it_is_whole() {
+    let finished =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    for (last, code) in [
+        ("{}", None),
+        ("[1]", Some("upstream_invalid_event")),
+        ("null", Some("upstream_invalid_event")),
+        ("\"x\"\n", Some("upstream_invalid_event")),
+        ("{\"error\":7}", Some("Sorry about that!")),
+        ("{\"choices\":", None),
+        ("[DON", None),
+        ("\"x", None),
+    ] {
+        let output = reframed_whole(&format!("{finished}data: {last}"));
+        match code {
+            None => assert!(output.ends_with("data: [DONE]\n\n"), "{last}: {output}"),
+            Some(code) => {
+                assert!(output.contains(code), "{last}: {output}");
+                assert!(!output.contains("[DONE]"), "{last}: {output}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_fills_gaps_is_short() {
     let small = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
