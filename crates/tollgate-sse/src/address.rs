@@ -1,15 +1,16 @@
-//! Where an upstream is, which is no business of a caller's.
+//! Where an upstream is and what it is shown, which is no business of a caller's.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{Uri, request::Parts};
+use http::{HeaderName, HeaderValue, Uri, header::AUTHORIZATION, request::Parts};
 use tollgate_core::{ChatRequest, Fact, Model, SharedBody};
 
-/// The names that one request gives to its upstream.
+/// The names that one request gives to its upstream, and its credentials there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Address {
     uri: Uri,
+    credentials: [Option<HeaderValue>; 2],
     /// The name in the body, as JSON, where it is not what the caller has sent.
     model: Option<Bytes>,
     chat: Option<ChatRequest>,
@@ -26,18 +27,23 @@ impl Address {
         });
         Self {
             uri: head.uri.clone(),
+            credentials: CREDENTIALS.map(|name| {
+                let mut value = head.headers.get(name)?.clone();
+                value.set_sensitive(true);
+                Some(value)
+            }),
             model,
             chat: ChatRequest::of(&head.extensions).cloned(),
             resolved: Model::of(&head.extensions).cloned(),
         }
     }
 
-    /// A text without its URLs and without words that name the upstream.
+    /// A text without its URLs and without words that name the upstream or its credentials.
     pub(crate) fn left_out<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let hidden: Vec<String> = self.hidden().map(str::to_ascii_lowercase).collect();
         let betrays = |word: &str| {
             let word = word.to_ascii_lowercase();
-            word.contains("://") || hidden.iter().any(|name| word.contains(name))
+            word.contains("://") || hidden.iter().any(|name| names(&word, name))
         };
         if !text.split(' ').any(betrays) {
             return Cow::Borrowed(text);
@@ -61,7 +67,11 @@ impl Address {
         });
         let deployments = [in_path, in_body].into_iter().flatten();
         let private = deployments.filter(|name| !self.is_public(name));
-        let names = private.chain(self.uri.host());
+        let credentials = self.credentials.iter().flatten().filter_map(|value| {
+            let value = value.to_str().ok()?;
+            value.rsplit(' ').next()
+        });
+        let names = private.chain(self.uri.host()).chain(credentials);
         names.filter(|name| !name.is_empty())
     }
 
@@ -73,7 +83,26 @@ impl Address {
     }
 }
 
+/// Whether the word names this: as a whole, or as a part of something else that can only be meant.
+fn names(word: &str, name: &str) -> bool {
+    if name.len() >= UNMISTAKABLE_BYTES {
+        return word.contains(name);
+    }
+    let mut parts = word.split(name);
+    let mut before = parts.next().unwrap_or_default();
+    parts.any(|after| {
+        let before = std::mem::replace(&mut before, after);
+        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+    })
+}
+
 const MODEL: &str = "model";
+
+/// What upstreams read a key or a token from.
+const CREDENTIALS: [HeaderName; 2] = [AUTHORIZATION, HeaderName::from_static("api-key")];
+
+/// As long as this, no name is found in other words by chance.
+const UNMISTAKABLE_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -107,6 +136,36 @@ mod tests {
         assert_eq!(left_out(azure, None), HIDDEN);
         let others = "https://eu-7.internal/v1/chat/completions";
         assert_eq!(left_out(others, Some("\"chat-east-3\"")), HIDDEN);
+    }
+
+    #[test]
+    fn no_credentials_are_told() {
+        for (name, value) in [
+            ("authorization", "Bearer sk-Upstream-1"),
+            ("api-key", "sk-Upstream-1"),
+        ] {
+            let request = Request::builder().header(name, value).body(()).unwrap();
+            let address = Address::of(&request.into_parts().0);
+            let text = "Incorrect API key provided: (sk-Upstream-1). See xsk-upstream-1x.";
+            assert_eq!(
+                address.left_out(text),
+                "Incorrect API key provided: … See …"
+            );
+        }
+    }
+
+    #[test]
+    fn a_short_name_is_not_found_in_other_words() {
+        let uri = "http://a/openai/deployments/had/chat/completions";
+        let request = Request::builder().uri(uri).header("api-key", "k");
+        let address = Address::of(&request.body(()).unwrap().into_parts().0);
+        let plain = "The backend had-not shadowed a key: back again.";
+        assert_eq!(
+            address.left_out(plain),
+            "The backend … shadowed … key: back again."
+        );
+        let plain = "The upstream backed away.";
+        assert_eq!(address.left_out(plain), plain);
     }
 
     #[test]
