@@ -41,6 +41,7 @@
 //! | output that depends on how input is cut | [`Splits`] |
 //! | time that cannot be tested | [`FakeClock`] |
 //! | allocations for each event | `assert_allocations`, feature `allocations` |
+//! | a layer whose cost nobody knows | [`compare_calls`] |
 //! | upstreams that stall, break, refuse, dribble | `upstream::ScriptedUpstream`, feature `upstream` |
 //!
 //! # Features
@@ -62,6 +63,7 @@ mod allocations;
 mod auto_traits;
 mod check_body;
 mod check_forwarding;
+mod compare_calls;
 mod fake_clock;
 #[cfg(all(feature = "allocations", feature = "upstream"))]
 #[cfg_attr(docsrs, doc(cfg(all(feature = "allocations", feature = "upstream"))))]
@@ -82,6 +84,7 @@ pub use allocations::{
 pub use auto_traits::{assert_future, assert_layered};
 pub use check_body::{Received, check_body};
 pub use check_forwarding::check_forwarding;
+pub use compare_calls::compare_calls;
 pub use fake_clock::FakeClock;
 pub use ready_probe::ReadyProbe;
 pub use scripted_body::{BodyWatch, ScriptError, ScriptedBody};
