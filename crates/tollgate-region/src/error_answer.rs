@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
 use tollgate_core::{Rejection, RejectionKind, UpstreamFault};
 
 use crate::{
-    envelope::Envelope,
+    envelope::{Envelope, names_the_vendor, speaks_of_tokens},
     target::Target,
     wait::{self, DAY, RETRY_AFTER_MS},
 };
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct ErrorAnswer {
     status: StatusCode,
     envelope: Option<Envelope>,
+    /// A body that is no error object speaks of tokens.
+    speaks_of_tokens: bool,
     wait: Option<Duration>,
     should_retry: Option<bool>,
 }
@@ -37,15 +39,23 @@ impl ErrorAnswer {
             envelope: Some(Envelope::of_fault(fault)),
             wait: fault.retry_after,
             should_retry: fault.should_retry,
+            ..Self::default()
         }
     }
 
-    /// Adds the whole body. What is no error object is forgotten.
+    /// Adds the whole body. Of what is no error object, only what it says of rates is kept.
     pub(crate) fn with_body(mut self, body: &[u8]) -> Self {
         self.envelope = Envelope::parse(body);
+        let text = match &self.envelope {
+            Some(envelope) => envelope.message.as_deref(),
+            None => {
+                let text = std::str::from_utf8(body).ok();
+                self.speaks_of_tokens = text.is_some_and(speaks_of_tokens);
+                text
+            }
+        };
         if self.wait.is_none() {
-            let message = self.envelope.as_ref().map(|envelope| &*envelope.message);
-            self.wait = message.and_then(wait::in_words);
+            self.wait = text.and_then(wait::in_words);
         }
         self
     }
@@ -55,6 +65,7 @@ impl ErrorAnswer {
         let Self {
             status,
             envelope,
+            speaks_of_tokens,
             wait,
             should_retry,
         } = self;
@@ -77,7 +88,9 @@ impl ErrorAnswer {
                 let is_too_large = envelope.as_ref().is_some_and(Envelope::is_too_large)
                     // What Azure says of such a call.
                     || wait.is_some_and(|wait| wait >= DAY);
-                let rejection = rate_limit(envelope.as_ref(), wait);
+                let is_about_tokens =
+                    speaks_of_tokens || envelope.as_ref().is_some_and(Envelope::is_about_tokens);
+                let rejection = rate_limit(is_about_tokens, wait);
                 if is_too_large {
                     (rejection.with_should_retry(false), Blame::TooLarge)
                 } else {
@@ -146,20 +159,9 @@ pub(crate) enum Blame {
 }
 
 fn callers_fault(status: StatusCode, envelope: Option<Envelope>, target: &Target) -> Rejection {
-    let envelope = envelope.filter(|envelope| !envelope.betrays(target));
-    let Some(envelope) = envelope else {
-        let plain = Rejection::new(RejectionKind::InvalidRequest);
-        return answer(
-            status,
-            plain.error_type().to_owned(),
-            plain.message().to_owned(),
-        );
-    };
-    let kind = envelope.error_type.unwrap_or_else(|| INVALID.to_owned());
-    let mut fault = UpstreamFault::new(status, kind, envelope.message);
-    fault.code = envelope.code.map(Cow::Owned);
-    fault.param = envelope.param.map(Cow::Owned);
-    Rejection::from(&fault)
+    let envelope = envelope.map(|envelope| envelope.without(|text| target.is_betrayed_by(text)));
+    let plain = Rejection::new(RejectionKind::InvalidRequest);
+    reported(status, plain.error_type().to_owned(), &plain, envelope)
 }
 
 fn operators_fault(code: &'static str, message: &'static str) -> Rejection {
@@ -192,10 +194,11 @@ fn no_quota(target: &Target, status: StatusCode) -> Rejection {
     .with_detail(detail(target, "has no quota left", status))
 }
 
-fn rate_limit(envelope: Option<&Envelope>, wait: Option<Duration>) -> Rejection {
-    let kind = match envelope.is_some_and(Envelope::is_about_tokens) {
-        true => "tokens",
-        false => "requests",
+fn rate_limit(is_about_tokens: bool, wait: Option<Duration>) -> Rejection {
+    let kind = if is_about_tokens {
+        "tokens"
+    } else {
+        "requests"
     };
     let message = match wait {
         Some(wait) => Cow::Owned(format!(
@@ -226,12 +229,27 @@ fn servers_fault(status: StatusCode, envelope: Option<Envelope>, target: &Target
             None => plain,
         };
     };
-    if envelope.betrays(target) || envelope.names_the_vendor() {
-        return answer(status, SERVER, generic.message().to_owned());
+    let mut envelope =
+        envelope.without(|text| target.is_betrayed_by(text) || names_the_vendor(text));
+    // Whatever the upstream calls it.
+    envelope.error_type = None;
+    reported(status, SERVER, &generic, Some(envelope))
+}
+
+/// What an error object says, and for what it does not say what is said in general.
+fn reported(
+    status: StatusCode,
+    error_type: impl Into<Cow<'static, str>>,
+    generic: &Rejection,
+    envelope: Option<Envelope>,
+) -> Rejection {
+    let mut fault = UpstreamFault::new(status, error_type, generic.message().to_owned());
+    if let Some(envelope) = envelope {
+        fault.message = envelope.message.map_or(fault.message, Cow::Owned);
+        fault.error_type = envelope.error_type.map_or(fault.error_type, Cow::Owned);
+        fault.code = envelope.code.map(Cow::Owned);
+        fault.param = envelope.param.map(Cow::Owned);
     }
-    let mut fault = UpstreamFault::new(status, SERVER, envelope.message);
-    fault.code = envelope.code.map(Cow::Owned);
-    fault.param = envelope.param.map(Cow::Owned);
     Rejection::from(&fault)
 }
 
@@ -272,6 +290,5 @@ fn detail(target: &Target, what: &str, status: StatusCode) -> String {
     format!("upstream `{upstream}` of region `{region}` {what}: it answered {status}")
 }
 
-const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 const LONGEST_WORTHWHILE_WAIT: Duration = Duration::from_secs(120);

@@ -35,8 +35,25 @@ impl Target {
     pub(crate) fn is_betrayed_by(&self, text: &str) -> bool {
         let deployment_is_public = *self.deployment == *self.model;
         let secret = self.credentials.current();
+        let lower_case = text.to_ascii_lowercase();
         secret.is_some_and(|secret| secret.occurs_in(text))
-            || text.to_ascii_lowercase().contains(&*self.host)
-            || (!deployment_is_public && text.contains(&*self.deployment))
+            || names(&lower_case, &self.host)
+            || (!deployment_is_public && names(&lower_case, &self.deployment.to_ascii_lowercase()))
     }
 }
+
+/// Whether the text names this: as a word, or as a part of something else that can only be meant.
+fn names(text: &str, name: &str) -> bool {
+    if name.len() >= UNMISTAKABLE_BYTES {
+        return text.contains(name);
+    }
+    let mut parts = text.split(name);
+    let mut before = parts.next().unwrap_or_default();
+    parts.any(|after| {
+        let before = std::mem::replace(&mut before, after);
+        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+    })
+}
+
+/// As long as this, no name is found in other words by chance.
+const UNMISTAKABLE_BYTES: usize = 8;

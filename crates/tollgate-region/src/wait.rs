@@ -9,21 +9,26 @@ use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
 pub(crate) fn in_headers(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &HeaderName| text(name)?.parse::<f64>().ok();
-    if let Some(millis) = number(&RETRY_AFTER_MS) {
-        return bounded(millis / 1_000.0);
-    }
-    match number(&RETRY_AFTER) {
+    let millis = number(&RETRY_AFTER_MS).and_then(|millis| bounded(millis / 1_000.0));
+    millis.or_else(|| match number(&RETRY_AFTER) {
         Some(seconds) => bounded(seconds),
         None => until(text(&RETRY_AFTER)?, SystemTime::now()),
-    }
+    })
 }
 
-/// Azure's "Please retry after 7 seconds.", for fronts that lose the header.
+/// Azure's "Please retry after 7 seconds." and OpenAI's "Please try again in 182ms.", for fronts
+/// that lose the header.
 pub(crate) fn in_words(message: &str) -> Option<Duration> {
-    let (_, after) = message.split_once("retry after ")?;
-    let (number, rest) = after.split_once(' ')?;
-    let in_seconds = rest.starts_with("second");
-    bounded(number.parse().ok().filter(|_| in_seconds)?)
+    let message = message.to_ascii_lowercase();
+    let after = WORDS.iter().find_map(|words| message.split_once(words))?.1;
+    let number = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let unit = number.trim_start();
+    let number = after.strip_suffix(number)?.parse::<f64>().ok()?;
+    if unit.starts_with("ms") || unit.starts_with("milli") {
+        return bounded(number / 1_000.0);
+    }
+    let in_seconds = unit.starts_with("s.") || unit.starts_with("second") || unit == "s";
+    bounded(Some(number).filter(|_| in_seconds)?)
 }
 
 /// Whole seconds, rounded up and never none.
@@ -44,6 +49,7 @@ fn bounded(seconds: f64) -> Option<Duration> {
 }
 
 pub(crate) const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const WORDS: [&str; 2] = ["retry after ", "try again in "];
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
@@ -73,8 +79,29 @@ mod tests {
             assert_eq!(wait_of("retry-after", odd), None, "{odd}");
         }
         assert_eq!(in_words("Please retry after 26 seconds. Or"), secs(26));
+        assert_eq!(in_words("Try again in 26 seconds."), secs(26));
+        assert_eq!(in_words("Please try again in 6s. Visit"), secs(6));
+        assert_eq!(
+            in_words("Please try again in 182ms. Visit"),
+            Some(Duration::from_millis(182))
+        );
+        assert_eq!(
+            in_words("Please try again in 1.5s"),
+            Some(Duration::from_millis(1_500))
+        );
+        assert_eq!(in_words("try again in 6m0s"), None);
         assert_eq!(in_words("retry after lunch with seconds"), None);
         assert_eq!(in_words("retry after"), None);
+    }
+
+    #[test]
+    fn a_wait_that_is_none_leaves_the_other_one() {
+        for odd in ["-1", "NaN", "", "soon"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER_MS, HeaderValue::from_static(odd));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+            assert_eq!(in_headers(&headers), Some(Duration::from_secs(7)), "{odd}");
+        }
     }
 
     #[test]

@@ -123,6 +123,69 @@ async fn nothing_of_the_operator_shows_in_a_body() {
     assert!(!text.contains("sweden") && !text.contains("http"), "{text}");
 }
 
+#[tokio::test]
+async fn what_does_not_betray_is_told() {
+    const GENERIC: &str =
+        "The server had an error while processing your request. Sorry about that!";
+    for (status, upstream, seen) in [
+        (
+            400,
+            r#"{"message":"In sweden-secret-deployment: no.","type":null,"param":"prompt","code":"content_filter"}"#,
+            r#"{"message":"The request is invalid.","type":"invalid_request_error","param":"prompt","code":"content_filter"}"#,
+        ),
+        (
+            422,
+            r#"{"message":null,"type":"t","param":"messages","code":"context_length_exceeded"}"#,
+            r#"{"message":"The request is invalid.","type":"t","param":"messages","code":"context_length_exceeded"}"#,
+        ),
+        (
+            400,
+            r#"{"message":"m","type":"key-of-sweden","param":"http://SWEDEN.test","code":"400"}"#,
+            r#"{"message":"m","type":"invalid_request_error","param":null,"code":null}"#,
+        ),
+        (
+            500,
+            r#"{"message":"Ask Azure.","type":"t","param":"Azure","code":"InternalServerError"}"#,
+            &format!(
+                r#"{{"message":"{GENERIC}","type":"server_error","param":null,"code":"InternalServerError"}}"#
+            ),
+        ),
+    ] {
+        let (head, text) = through(answer(status, &format!(r#"{{"error":{upstream}}}"#))).await;
+        assert_eq!(head.status(), status);
+        let seen: Value = serde_json::from_str(seen).unwrap();
+        assert_eq!(error(&text), seen, "{upstream}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_name_is_not_found_in_other_words() {
+    let upstream = tollgate_region::Upstream::azure("u", region("eu"), "http://eu", "0123456789");
+    let upstreams = eu([upstream.deployment("gpt-4o", "rai")]);
+    for (message, is_told) in [
+        ("Neutral failures: training is rainy.", true),
+        ("The deployment 'RAI' is not there.", false),
+        ("eu: no route", false),
+    ] {
+        let body = serde_json::json!({"error": {"message": message}}).to_string();
+        let mut reaction = Some(answer(400, &body));
+        let client = Client::new(move |_| reaction.take().unwrap());
+        let service = layer(&upstreams).layer(client);
+        let (_, text) = read(service.oneshot(call("eu")).await.unwrap()).await;
+        assert_eq!(error(&text)["message"] == message, is_told, "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_that_is_no_error_object_is_understood() {
+    let flat =
+        r#"{"statusCode":429,"message":"Token rate limit is exceeded. Try again in 26 seconds."}"#;
+    let (head, text) = through(answer(429, flat)).await;
+    assert_eq!(head.headers()["retry-after"], "26");
+    assert_eq!(error(&text)["type"], "tokens");
+    assert!(!text.contains("exceeded. T"), "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn waits_are_copied_in_both_units() {
     for (name, value, seconds, millis) in [
