@@ -59,6 +59,18 @@ pub(crate) fn reported(json: &str) -> UpstreamFault {
     fault
 }
 
+/// A failure as an answer of its own: what says no type has the one that goes with the status.
+pub(crate) fn answer(fault: &UpstreamFault) -> UpstreamFault {
+    let mut fault = fault.clone();
+    if fault.error_type == SERVER_ERROR && fault.status.is_client_error() {
+        fault.error_type = Cow::Borrowed(match fault.status {
+            StatusCode::TOO_MANY_REQUESTS => "requests",
+            _ => "invalid_request_error",
+        });
+    }
+    fault
+}
+
 /// A failure as a caller may read of it.
 pub(crate) fn told(fault: &UpstreamFault, address: &Address) -> UpstreamFault {
     let tell = |text: &Cow<'static, str>| Cow::Owned(address.left_out(text).into_owned());
@@ -95,17 +107,25 @@ fn status(error_type: Option<&str>, code: Option<&str>) -> StatusCode {
         }
     }
     for name in [code, error_type].into_iter().flatten() {
+        // Azure writes `DeploymentNotFound`.
+        let name = name.to_ascii_lowercase();
         let about = |words: &[&str]| words.iter().any(|word| name.contains(word));
-        if about(&["insufficient_quota", "rate_limit"]) || matches!(name, "requests" | "tokens") {
+        if about(&[
+            "insufficient_quota",
+            "rate_limit",
+            "ratelimit",
+            "toomanyrequests",
+        ]) || matches!(&*name, "requests" | "tokens")
+        {
             return StatusCode::TOO_MANY_REQUESTS;
         }
-        if about(&["authentication", "invalid_api_key"]) {
+        if about(&["authentication", "invalid_api_key", "unauthorized"]) {
             return StatusCode::UNAUTHORIZED;
         }
-        if about(&["permission"]) {
+        if about(&["permission", "accessdenied", "forbidden"]) {
             return StatusCode::FORBIDDEN;
         }
-        if about(&["not_found"]) {
+        if about(&["not_found", "notfound"]) {
             return StatusCode::NOT_FOUND;
         }
         if about(&["context_length", "content_filter", "invalid"]) {
@@ -208,12 +228,37 @@ mod tests {
             (r#"{"type":"invalid_request_error"}"#, 400),
             (r#"{"type":"overloaded_error"}"#, 503),
             (r#"{"type":"timeout"}"#, 504),
+            (r#"{"code":"DeploymentNotFound"}"#, 404),
+            (r#"{"code":"TooManyRequests"}"#, 429),
+            (r#"{"code":"Unauthorized"}"#, 401),
+            (r#"{"code":"AccessDenied"}"#, 403),
+            (r#"{"code":"Timeout"}"#, 504),
+            (r#"{"code":"ServiceUnavailable"}"#, 503),
+            (r#"{"code":"InternalServerError"}"#, 500),
             (r#"{"type":"server_error"}"#, 500),
             (r#"{"code":503}"#, 503),
             (r#"{"code":"200"}"#, 500),
             ("\"text\"", 500),
         ] {
             assert_eq!(reported(error).status, status, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_type_of_its_status() {
+        for (error, answered) in [
+            (
+                r#"{"code":"content_filter","type":null}"#,
+                "invalid_request_error",
+            ),
+            (r#"{"code":"rate_limit_exceeded"}"#, "requests"),
+            (r#"{"code":"429"}"#, "requests"),
+            (r#"{"code":429,"type":"tokens"}"#, "tokens"),
+            (r#"{"code":400,"type":"odd"}"#, "odd"),
+            (r#"{"message":"m"}"#, "server_error"),
+            (r#"{"code":503}"#, "server_error"),
+        ] {
+            assert_eq!(answer(&reported(error)).error_type, answered, "{error}");
         }
     }
 

@@ -253,9 +253,10 @@ impl<R: Render> Terms<R> {
 
     /// A failure of the upstream's: a layer outside may still ask another one.
     fn fault<B, T>(&self, fault: &UpstreamFault) -> Response<SseBody<B, T>> {
-        let told = fault::told(fault, &self.address);
+        let fault = fault::answer(fault);
+        let told = fault::told(&fault, &self.address);
         let mut answer = self.refuse(Rejection::from(&told));
-        answer.extensions_mut().insert(fault.clone());
+        answer.extensions_mut().insert(fault);
         answer
     }
 
