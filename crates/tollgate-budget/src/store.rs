@@ -205,6 +205,9 @@ pub enum Settled {
     Expired,
     /// It will be made.
     Queued,
+    /// It will not be made, because too many wait to be: the reservation stays charged as it is until
+    /// it leaves its windows.
+    Lost,
 }
 
 /// How the limits of each dimension stand: of several windows the one that is fullest.

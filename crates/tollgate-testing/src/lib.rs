@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! The module `own_layer` (it needs both features) tests a layer with all of it.
+//! The module `own_layer` (it needs `allocations` and `upstream`) tests a layer with all of it.
 //!
 //! # What is checked with what
 //!
@@ -42,6 +42,7 @@
 //! | time that cannot be tested | [`FakeClock`] |
 //! | allocations for each event | `assert_allocations`, feature `allocations` |
 //! | a layer whose cost nobody knows | [`compare_calls`] |
+//! | a store that goes silent, dies, forgets | `RedisServer`, feature `redis` |
 //! | upstreams that stall, break, refuse, dribble | `upstream::ScriptedUpstream`, feature `upstream` |
 //!
 //! # Features
@@ -51,6 +52,7 @@
 //!
 //! * `upstream`: an upstream on real sockets that answers, and fails, by script. Brings hyper and
 //!   tokio.
+//! * `redis`: starts and stops a `redis-server` of a test's own, on Unix.
 //! * `allocations`: counts allocations. It replaces the global allocator of every binary that links
 //!   this crate, by one that counts and otherwise is the system's; a binary that has an allocator of
 //!   its own does not compile with it. Cargo unites the features of what it builds together: ask for
@@ -69,6 +71,8 @@ mod fake_clock;
 #[cfg_attr(docsrs, doc(cfg(all(feature = "allocations", feature = "upstream"))))]
 pub mod own_layer;
 mod ready_probe;
+#[cfg(all(feature = "redis", unix))]
+mod redis_server;
 mod scripted_body;
 mod splits;
 #[cfg(feature = "upstream")]
@@ -87,5 +91,8 @@ pub use check_forwarding::check_forwarding;
 pub use compare_calls::compare_calls;
 pub use fake_clock::FakeClock;
 pub use ready_probe::ReadyProbe;
+#[cfg(all(feature = "redis", unix))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "redis", unix))))]
+pub use redis_server::RedisServer;
 pub use scripted_body::{BodyWatch, ScriptError, ScriptedBody};
 pub use splits::{Splits, byte_by_byte};

@@ -1,0 +1,289 @@
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    link::{Health, Link, Trouble},
+    script::{self, SETTLE},
+    ticket::Settlement,
+};
+
+/// Connects a [`RedisStore`](crate::RedisStore) and tells the server of settlements.
+///
+/// It connects again by itself, tells of many settlements at once, and of each until the server has
+/// heard it or a minute is over. It ends with the store; see
+/// [`RedisSettings::build`](crate::RedisSettings::build).
+///
+/// Dropped before that, it leaves a store that decides nothing.
+#[must_use = "a store decides nothing until its driver runs"]
+pub struct RedisDriver(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl RedisDriver {
+    pub(crate) fn new(driver: Driver) -> Self {
+        Self(Box::pin(driver.run()))
+    }
+}
+
+impl Future for RedisDriver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for RedisDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisDriver").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Driver {
+    client: Client,
+    link: watch::Sender<Link>,
+    queue: mpsc::Receiver<Settlement>,
+    /// What the server is being told.
+    batch: Vec<Settlement>,
+    health: Arc<Health>,
+    /// How long a settlement is worth a try.
+    patience: Duration,
+    clock: Option<Arc<AtomicU64>>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        client: Client,
+        link: watch::Sender<Link>,
+        queue: mpsc::Receiver<Settlement>,
+        health: Arc<Health>,
+        slot: Duration,
+        clock: Option<Arc<AtomicU64>>,
+    ) -> Self {
+        Self {
+            client,
+            link,
+            queue,
+            batch: Vec::new(),
+            health,
+            // By then what was charged has left.
+            patience: slot.saturating_mul(61).max(Duration::from_secs(60)),
+            clock,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let cause = match self.connect().await {
+                Ok(connection) => {
+                    let since = Instant::now();
+                    let number = self.health.renew();
+                    self.link.send_replace(Link::Up(connection.clone(), number));
+                    match self.serve(connection).await {
+                        Ok(()) => return,
+                        // Usually there is another at once.
+                        Err(Lost::Connection) if since.elapsed() >= PAUSE => {
+                            self.link.send_replace(Link::Connecting);
+                            continue;
+                        }
+                        Err(lost) => lost.cause(),
+                    }
+                }
+                Err(cause) => cause,
+            };
+            self.link.send_replace(Link::Down(cause.into()));
+            if self.queue.is_closed() {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(REPLY))
+            // Whoever waits has a clock of its own.
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE);
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        // What follows the connection takes time as well.
+        let mut connection = within(connecting).await.map_err(Lost::cause)?;
+        ping(&mut connection).await.map_err(Lost::cause)?;
+        Ok(connection)
+    }
+
+    /// Uses a connection until the store is gone.
+    async fn serve(&mut self, mut connection: MultiplexedConnection) -> Result<(), Lost> {
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // There may be some that the connection before has not told.
+        self.settle(&mut connection).await?;
+        let health = Arc::clone(&self.health);
+        loop {
+            tokio::select! {
+                biased;
+                trouble = health.trouble() => return Err(trouble.into()),
+                taken = self.queue.recv_many(&mut self.batch, BATCH) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                    self.settle(&mut connection).await?;
+                }
+                // Finds out before a caller does.
+                _ = beats.tick() => ping(&mut connection).await?,
+            }
+        }
+    }
+
+    /// Tells the server of the batch.
+    async fn settle(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Lost> {
+        let mut is_unknown = false;
+        loop {
+            let before = self.batch.len();
+            self.batch
+                .retain(|settlement| !settlement.is_late(self.patience));
+            Health::count(&self.health.lost, before - self.batch.len());
+            if self.batch.is_empty() {
+                return Ok(());
+            }
+            let answers = within(self.tell(connection, is_unknown)).await?;
+            is_unknown = false;
+            let (mut settled, mut lost) = (0, None);
+            let mut answers = answers.into_iter().map(Value::extract_error);
+            self.batch.retain(|_| match answers.next() {
+                Some(Ok(_)) => {
+                    settled += 1;
+                    false
+                }
+                Some(Err(error)) if script::is_unknown(&error) => {
+                    is_unknown = true;
+                    true
+                }
+                Some(Err(error)) if script::wants_another_connection(&error) => {
+                    lost = Some(Lost::from(error));
+                    true
+                }
+                Some(Err(_)) => {
+                    Health::count(&self.health.lost, 1);
+                    false
+                }
+                // It was not answered.
+                None => true,
+            });
+            Health::count(&self.health.settled, settled);
+            if let Some(lost) = lost {
+                return Err(lost);
+            }
+        }
+    }
+
+    async fn tell(
+        &self,
+        connection: &mut MultiplexedConnection,
+        is_unknown: bool,
+    ) -> RedisResult<Vec<Value>> {
+        let now = self.clock.as_ref().map(|now| now.load(Ordering::Relaxed));
+        let mut pipeline = redis::pipe();
+        for (at, settlement) in self.batch.iter().enumerate() {
+            let Settlement { target, actual, .. } = settlement;
+            let memory = settlement.memory(self.patience);
+            let command = script::settle(target, *actual, memory, now);
+            // The others find it known by then.
+            pipeline.add_command(if is_unknown && at == 0 {
+                SETTLE.with_text(&command)
+            } else {
+                command
+            });
+        }
+        let count = self.batch.len();
+        connection.req_packed_commands(&pipeline, 0, count).await
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.link
+            .send_replace(Link::Down("the driver has ended".into()));
+        let left = self.batch.len() + self.queue.len();
+        Health::count(&self.health.lost, left);
+    }
+}
+
+/// Why a connection is of no more use.
+enum Lost {
+    /// Another may be had at once.
+    Connection,
+    /// The server is in no state to serve.
+    Server(String),
+}
+
+impl Lost {
+    fn cause(self) -> String {
+        match self {
+            Self::Connection => "connection lost".to_owned(),
+            Self::Server(cause) => cause,
+        }
+    }
+}
+
+impl From<Trouble> for Lost {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Broken => Self::Connection,
+            Trouble::Silent => Self::Server(SILENCE.to_owned()),
+        }
+    }
+}
+
+impl From<redis::RedisError> for Lost {
+    fn from(error: redis::RedisError) -> Self {
+        if error.is_connection_dropped() && !error.is_connection_refusal() {
+            Self::Connection
+        } else {
+            Self::Server(script::describe(&error))
+        }
+    }
+}
+
+async fn ping(connection: &mut MultiplexedConnection) -> Result<(), Lost> {
+    let ping = redis::cmd("PING");
+    let answer = within(connection.req_packed_command(&ping)).await?;
+    answer.extract_error()?;
+    Ok(())
+}
+
+/// The outcome of what the server answers in time.
+async fn within<T>(asking: impl Future<Output = RedisResult<T>>) -> Result<T, Lost> {
+    match timeout(REPLY, asking).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Lost::Server(SILENCE.to_owned())),
+    }
+}
+
+const SILENCE: &str = "no answer";
+
+/// How long the server may take where nobody waits.
+const REPLY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(250);
+const BEAT: Duration = Duration::from_secs(1);
+/// As many settlements at a time.
+const BATCH: usize = 256;
+/// As many calls wait to be written.
+const PIPELINE: usize = 1_024;
