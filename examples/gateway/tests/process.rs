@@ -103,6 +103,54 @@ fn a_configuration_is_checked() {
             "https://example-sweden.",
             "regions.us.upstreams[0].url: an upstream of \"eu\"",
         ),
+        (
+            "place",
+            "https://example-virginia.openai.azure.com",
+            "https://EXAMPLE-sweden.cognitiveservices.azure.com.:443/x",
+            "regions.us.upstreams[0].url: an upstream of \"eu\"",
+        ),
+        (
+            "fragment",
+            "sweden.openai.azure.com\"",
+            "sweden.openai.azure.com#eu\"",
+            "regions.eu.upstreams[0].url: expected https://",
+        ),
+        (
+            "port",
+            "sweden.openai.azure.com\"",
+            "sweden.openai.azure.com:99999\"",
+            "regions.eu.upstreams[0].url: expected https://",
+        ),
+        (
+            "region",
+            "[[regions.us.upstreams]]",
+            "[[regions.\"..\".upstreams]]",
+            "regions...: a name consists of",
+        ),
+        (
+            "admin",
+            "admin_listen = \"127.0.0.1:8081\"",
+            "admin_listen = \"127.0.0.1:8080\"",
+            "admin_listen: is the address of `listen`",
+        ),
+        (
+            "key",
+            "api_keys_env = \"RESEARCH_KEYS\"",
+            "api_keys = [\"sk-research\", \"sk-acme \"]",
+            "workspaces[1].api_keys[1]: an API key consists of",
+        ),
+        (
+            "shared-key",
+            "api_keys_env = \"RESEARCH_KEYS\"",
+            "api_keys = [\"sk-research\", \"sk-acme-2\"]",
+            "workspaces[1].api_keys[1]: the API key is in use already",
+        ),
+        (
+            "shared-digest",
+            "api_keys_env = \"ACME_KEYS\" ",
+            "api_keys_env = \"ACME_KEYS\"\napi_key_sha256 = [\"e13ec0cb85b1e9b4c68f9ab2eb9abeed3376e468aa136fcfbac7c29ca02d6a08\"] ",
+            "workspaces[0].api_keys_env: the API key is in use already",
+        ),
         ("syntax", "[budget]", "[budget", ""),
     ] {
         assert!(text.contains(from), "{from}");
