@@ -2,7 +2,7 @@ use tollgate_core::{
     ChatRequest, Feature, Model, Rejection, RejectionKind, SharedBody, TokenCounter,
 };
 
-use crate::{values, window};
+use crate::{known, values, window};
 
 /// Refuses what the model is known to be unable to do; one error, in the order in which OpenAI
 /// reports them.
@@ -110,7 +110,10 @@ fn output_cap(request: &ChatRequest, model: &Model) -> Result<(), Rejection> {
         return Ok(());
     };
     let invalid = Rejection::new(RejectionKind::InvalidRequest).with_param(cap.param);
-    if cap.param == "max_tokens" && model.features().contains(Feature::Reasoning) {
+    // Other servers take it for models that reason: only of those of the catalogue is it known.
+    let wants_other =
+        || model.features().contains(Feature::Reasoning) && known(model.name()).is_some();
+    if cap.param == "max_tokens" && wants_other() {
         return Err(invalid.with_code("unsupported_parameter").with_message(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use \
                  'max_completion_tokens' instead.",
@@ -287,5 +290,14 @@ mod tests {
         );
         let new = ChatRequest::builder("m").output_cap("max_completion_tokens", 5);
         check(&new.build(), None, &model, &ByteRule::default()).unwrap();
+    }
+
+    #[test]
+    fn of_a_model_that_nobody_knows_either_cap_is_taken() {
+        let model = Model::new("llama").with_features(Feature::ALL);
+        for param in ["max_tokens", "max_completion_tokens"] {
+            let request = ChatRequest::builder("llama").output_cap(param, 5).build();
+            check(&request, None, &model, &ByteRule::default()).unwrap();
+        }
     }
 }
