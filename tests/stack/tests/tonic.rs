@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, Ready, ready},
     net::SocketAddr,
     num::NonZeroU64,
     pin::Pin,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes};
+use futures_util::stream;
 use http::{Request, Response, header::CONTENT_TYPE, request::Parts};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
@@ -27,7 +28,7 @@ use tonic::{
     Code, Status,
     body::Body,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    server::{Grpc, NamedService, UnaryService},
+    server::{Grpc, NamedService, ServerStreamingService, UnaryService},
     transport::{Channel, Server, server::TcpIncoming},
 };
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -344,4 +345,126 @@ async fn a_budget_around_a_channel() {
     let status = call(client, KEY, "gpt-4o: Hi?").await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert_eq!(upstream.received().len(), 2);
+}
+
+/// A gRPC service whose method streams the words that it is sent, and then fails with the code
+/// that comes last.
+#[derive(Clone)]
+struct Recite;
+
+impl NamedService for Recite {
+    const NAME: &'static str = "test.Chat";
+}
+
+impl Service<Request<Body>> for Recite {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(async move { Ok(Grpc::new(Text).server_streaming(Words, request).await) })
+    }
+}
+
+struct Words;
+
+impl ServerStreamingService<String> for Words {
+    type Response = String;
+    type ResponseStream = stream::Iter<std::vec::IntoIter<Result<String, Status>>>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<String>) -> Self::Future {
+        let question = request.into_inner();
+        let words = question.split(' ').map(|word| match word.parse() {
+            Ok(code) => Err(Status::new(Code::from_i32(code), "as asked")),
+            Err(_) => Ok(word.to_owned()),
+        });
+        let words: Vec<_> = words.collect();
+        ready(Ok(tonic::Response::new(stream::iter(words))))
+    }
+}
+
+/// The words that came, and how it ended.
+async fn recite<S, B>(client: S, question: &str) -> (Vec<String>, Code)
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut client = tonic::client::Grpc::new(client);
+    let is_ready = client.ready().await;
+    assert!(is_ready.is_ok());
+    let mut request = tonic::Request::new(question.to_owned());
+    let value = format!("Bearer {KEY}").parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    let answer = client.server_streaming(request, ASK.parse().unwrap(), Text);
+    let mut answer = match soon(answer).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => return (Vec::new(), status.code()),
+    };
+    let mut words = Vec::new();
+    loop {
+        match soon(answer.message()).await {
+            Ok(Some(word)) => words.push(word),
+            Ok(None) => return (words, Code::Ok),
+            Err(status) => return (words, status.code()),
+        }
+    }
+}
+
+/// Makes calls that end in their trailers, of which a budget of two requests pays for two.
+async fn assert_trailers_are_settled<S, B>(client: S)
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    // Nobody got anything: UNAVAILABLE and RESOURCE_EXHAUSTED.
+    for code in [14, 8, 14, 8] {
+        let (words, seen) = recite(client.clone(), &code.to_string()).await;
+        assert_eq!((words.len(), seen), (0, Code::from_i32(code)));
+    }
+    // Who got something pays for it, and so does who asked for what there is not: NOT_FOUND.
+    let (words, code) = recite(client.clone(), "one two 14").await;
+    assert_eq!((words.len(), code), (2, Code::Unavailable));
+    let (words, code) = recite(client.clone(), "5").await;
+    assert_eq!((words.len(), code), (0, Code::NotFound));
+    let (_, code) = recite(client, "one").await;
+    assert_eq!(code, Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_budget_around_a_server_reads_trailers() {
+    let layers = Layers::to(&good_upstream().await);
+    let mut server = Server::builder()
+        .layer(layers.keys)
+        .layer(RegionLayer::with(|_: &Parts| Region::new("eu")))
+        .layer(GateLayer::new(know_the_cost))
+        .layer(two_requests());
+    let address = listen(|incoming| server.add_service(Recite).serve_with_incoming(incoming));
+    assert_trailers_are_settled(connect(address).await).await;
+}
+
+#[tokio::test]
+async fn a_budget_around_a_channel_reads_trailers() {
+    let address = listen(|incoming| {
+        Server::builder()
+            .add_service(Recite)
+            .serve_with_incoming(incoming)
+    });
+    let client = ServiceBuilder::new()
+        .map_request(|mut request: Request<Body>| {
+            request
+                .extensions_mut()
+                .insert(Workspace::new("search-team"));
+            request
+        })
+        .layer(GateLayer::new(know_the_cost))
+        .layer(two_requests())
+        .service(connect(address).await);
+    assert_trailers_are_settled(client).await;
 }
