@@ -31,6 +31,7 @@ use crate::{
 pub(crate) struct Admin {
     metrics: Arc<Metrics>,
     insight: watch::Receiver<Insight>,
+    loaded: AtomicBool,
     leaving: AtomicBool,
 }
 
@@ -39,6 +40,7 @@ impl Admin {
         Arc::new(Self {
             metrics,
             insight,
+            loaded: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         })
     }
@@ -46,6 +48,15 @@ impl Admin {
     /// Makes `/readyz` fail from now on, so that no balancer sends further calls.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the vocabularies have been loaded. What a new configuration adds to them takes
+    /// nobody out of a balancer.
+    fn is_loaded(&self) -> bool {
+        let is_loaded =
+            self.loaded.load(Ordering::Relaxed) || self.insight.borrow().counter.is_loaded();
+        self.loaded.fetch_or(is_loaded, Ordering::Relaxed);
+        is_loaded
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
@@ -58,7 +69,7 @@ impl Admin {
                 text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
             }
             // Calls are served meanwhile; their tokens are counted more roughly.
-            "/readyz" if !self.insight.borrow().counter.is_loaded() => {
+            "/readyz" if !self.is_loaded() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "loading vocabularies\n")
             }
             "/readyz" => text(StatusCode::OK, "ready\n"),

@@ -102,6 +102,32 @@ async fn a_gateway_that_stops_is_not_ready() {
 }
 
 #[tokio::test]
+async fn who_is_ready_stays_ready_when_there_is_more_to_load() {
+    let config = |model: &str| {
+        format!(
+            r#"
+listen = "127.0.0.1:0"
+[[workspaces]]
+name = "acme"
+api_keys = ["sk-acme-1"]
+[models.{model}]
+[[regions.eu.upstreams]]
+name = "sweden"
+kind = "simulated"
+"#
+        )
+    };
+    let gateway = support::start_config(&config("gpt-4")).await;
+    let admin = Caller::at(gateway.admin_address().unwrap());
+    // This model has a vocabulary of its own.
+    gateway
+        .reload(support::parse(&config("gpt-4o")))
+        .await
+        .unwrap();
+    assert_eq!(admin.get("/readyz").await.text(), "ready\n");
+}
+
+#[tokio::test]
 async fn a_wrong_configuration_changes_nothing() {
     let gateway = start("").await;
     let caller = Caller::new(&gateway);
