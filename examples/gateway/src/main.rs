@@ -47,10 +47,10 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let mut signals = Signals::listen(args.config.is_some())?;
-    let gateway = match &args.config {
+    let started = args.config.as_deref().map(Config::load).transpose()?;
+    let gateway = match started.clone() {
         None => demo::start(args.listen).await?,
-        Some(file) => {
-            let mut config = Config::load(file)?;
+        Some(mut config) => {
             config.listen = args.listen.unwrap_or(config.listen);
             Gateway::start(config).await?
         }
@@ -65,8 +65,10 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         out.flush()?;
     }
     while signals.next().await? == Signal::Reload {
-        let Some(file) = &args.config else { continue };
-        match reload(&gateway, file).await {
+        let (Some(file), Some(started)) = (&args.config, &started) else {
+            continue;
+        };
+        match reload(&gateway, file, started).await {
             Ok(()) => tracing::warn!("the configuration has been reloaded"),
             Err(error) => tracing::error!("the configuration of before goes on: {error}"),
         }
@@ -83,7 +85,12 @@ async fn stop_again(signals: &mut Signals) {
     while let Ok(Signal::Reload) = signals.next().await {}
 }
 
-async fn reload(gateway: &Gateway, file: &Path) -> Result<(), StartError> {
+async fn reload(gateway: &Gateway, file: &Path, started: &Config) -> Result<(), StartError> {
     let config = Config::load(file)?;
-    gateway.reload(config).await
+    let waiting = config.needs_restart(started);
+    gateway.reload(config).await?;
+    for key in waiting {
+        tracing::warn!("`{key}` stays as it was until the gateway is started again");
+    }
+    Ok(())
 }

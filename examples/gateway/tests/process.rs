@@ -172,8 +172,8 @@ fn a_configuration_is_checked() {
 
 #[tokio::test]
 async fn signals_reload_and_stop() {
-    let config = |key: &str| CONFIG.replacen("{}", "", 1).replace("sk-acme-1", key);
-    let file = File::new("reload.toml", &config("sk-acme-1"));
+    let config = |more: &str, key: &str| CONFIG.replacen("{}", more, 1).replace("sk-acme-1", key);
+    let file = File::new("reload.toml", &config("", "sk-acme-1"));
     let running = Running::start(&["--config", file.path()]);
     let mut caller = Caller::at(running.address);
     let answer = caller.chat("eu", &ask("Hello")).await;
@@ -182,7 +182,8 @@ async fn signals_reload_and_stop() {
     // A file that is wrong is reported, and the one before goes on.
     fs::write(file.path(), "listen = \n").unwrap();
     running.signal("-HUP");
-    fs::write(file.path(), config("sk-acme-2")).unwrap();
+    let changed = config("limits = { drain_ms = 20_000 }", "sk-acme-2");
+    fs::write(file.path(), changed).unwrap();
     running.signal("-HUP");
     caller.key = "sk-acme-2";
     let started = Instant::now();
@@ -204,6 +205,9 @@ async fn signals_reload_and_stop() {
         said.contains("the configuration has been reloaded"),
         "{said}"
     );
+    // What a reload cannot change is named.
+    assert!(said.contains("`limits` stays as it was"), "{said}");
+    assert!(!said.contains("`listen` stays"), "{said}");
     assert!(!said.contains("sk-acme"), "{said}");
 }
 

@@ -111,6 +111,25 @@ impl Config {
         }
     }
 
+    /// What differs from the configuration that the process was started with, and will go on to
+    /// do so until it is started again.
+    #[must_use]
+    pub fn needs_restart(&self, started: &Self) -> Vec<&'static str> {
+        let limits = ServerLimits {
+            body: started.limits.body,
+            ..self.server_limits()
+        };
+        let differs = [
+            ("listen", self.listen != started.listen),
+            ("admin_listen", self.admin_listen != started.admin_listen),
+            ("budget.slot_ms", self.budget.slot != started.budget.slot),
+            ("budget.store", self.budget.store != started.budget.store),
+            ("limits", limits != started.server_limits()),
+        ];
+        let differing = differs.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| key).collect()
+    }
+
     /// The configuration of a gateway that is started without one.
     ///
     /// # Errors
@@ -228,6 +247,21 @@ mod tests {
         assert_eq!(demo.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(demo.regions.keys().collect::<Vec<_>>(), ["eu", "us"]);
         assert!(demo.models.contains_key("gpt-4o"));
+    }
+
+    #[test]
+    fn what_a_reload_does_not_change_is_known() {
+        let parse = |text: &str| Config::parse("gateway.toml", text, &|_| None).unwrap();
+        let demo = Config::demo().unwrap();
+        assert!(demo.needs_restart(&demo).is_empty());
+        let same = demo_with("sk-demo", "sk-other").replace("500", "600");
+        let same = parse(&format!("limits = {{ body_ms = 1 }}\n{same}"));
+        assert!(same.needs_restart(&demo).is_empty());
+        let other = demo_with("[budget]", "[budget]\nslot_ms = 500").replace("8080", "8088");
+        let other = parse(&format!("max_body_bytes = 9\n{other}"));
+        // Of a refused body twice that length is heard out.
+        let keys = ["listen", "budget.slot_ms", "limits"];
+        assert_eq!(other.needs_restart(&demo), keys);
     }
 
     #[test]
