@@ -123,7 +123,7 @@
 //!   happens, the same call is admitted then and not earlier. Headers stop below a minute, which
 //!   is as long as the Node clients wait; the message does not.
 //! * The same without a wait, with `x-should-retry: false`, when the call is larger than a limit.
-//! * 503 when the store cannot decide.
+//! * 503 when the store cannot decide, unless [`Fallback`] does in its place.
 //!
 //! A refused call costs nothing in either dimension.
 //!
@@ -167,6 +167,7 @@ mod clock;
 mod cost;
 mod crowd;
 mod drain;
+mod fallback;
 mod future;
 mod headers;
 mod key;
@@ -191,6 +192,7 @@ mod interleavings;
 pub use body::BudgetBody;
 pub use clock::{Clock, MonotonicClock};
 pub use drain::{Cancel, Departure, Drain, DrainTask, DrainedBody};
+pub use fallback::{Fallback, FallbackHeld, FallbackReserve, OnFailure};
 pub use future::BudgetFuture;
 pub use key::{ByWorkspaceAndModel, FindKey, Key};
 pub use layer::BudgetLayer;

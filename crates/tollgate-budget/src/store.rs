@@ -36,6 +36,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// queues it. Less than was reserved is given back where it was charged; more is charged now,
     /// whatever the limits say.
     fn settle(&self, held: Self::Held, actual: Units) -> Settled;
+
+    /// How long ago the store last could not decide, or was found to have forgotten what it had
+    /// counted, whether somebody asked then or not; zero as long as it cannot. `None`: never, as far as
+    /// it knows, which is the default.
+    ///
+    /// [`Fallback`](crate::Fallback) asks, because then others may have admitted what the store does
+    /// not know.
+    fn since_gap(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// One admission: a cost, and every window that it must fit into.

@@ -131,8 +131,18 @@ impl MemoryStore {
     }
 
     fn now(&self) -> Moments {
-        let now = nanos(self.0.settings.clock.now());
-        Moments::new(self.0.minute, self.0.second, now)
+        Moments::new(self.0.minute, self.0.second, self.nanos())
+    }
+
+    /// The time by the store's clock.
+    pub(crate) fn nanos(&self) -> u64 {
+        nanos(self.0.settings.clock.now())
+    }
+
+    /// How long a charge counts at most.
+    pub(crate) fn reach(&self) -> Duration {
+        let Shape { slot, slots } = self.0.minute;
+        Duration::from_nanos(slot.get().saturating_mul(u64::from(slots) + 1))
     }
 
     fn shard(&self, at: usize) -> MutexGuard<'_, Shard> {
@@ -141,7 +151,7 @@ impl MemoryStore {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn decide(&self, charge: &Charge<'_>) -> Decision<MemoryHeld> {
+    pub(crate) fn decide(&self, charge: &Charge<'_>) -> Decision<MemoryHeld> {
         let workspace = self.hash_of(charge.workspace);
         let home = usize::try_from(workspace % SHARDS as u64).unwrap_or_default();
         let only = match charge.windows {
@@ -367,7 +377,7 @@ impl Found {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     let seconds = time.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(u64::from(time.subsec_nanos()))
 }
