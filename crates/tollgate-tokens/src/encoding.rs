@@ -6,9 +6,9 @@ use tollgate_core::Model;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// gpt-4, gpt-4-turbo and gpt-3.5-turbo.
+    /// gpt-4, gpt-4-turbo, gpt-3.5-turbo and the third embeddings.
     Cl100kBase,
-    /// gpt-4o and everything after it: gpt-4.1, gpt-5, the o series.
+    /// gpt-4o and everything after it: gpt-4.1, gpt-5, gpt-oss, the o series.
     O200kBase,
 }
 
@@ -25,10 +25,14 @@ impl Encoding {
         }
     }
 
-    /// The vocabulary of this name.
+    /// The vocabulary of this name. `o200k_harmony` is [`O200kBase`](Self::O200kBase): the two
+    /// differ in special tokens alone, and nothing that callers write is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name)
+        match name {
+            "o200k_harmony" => Some(Self::O200kBase),
+            _ => Self::ALL.into_iter().find(|known| known.name() == name),
+        }
     }
 
     /// The vocabulary of a model: the configured one or, if none is configured, the one that
@@ -57,10 +61,12 @@ const FAMILIES: &[(&str, Encoding)] = &[
     ("gpt-3.5", Encoding::Cl100kBase),
     ("gpt-35", Encoding::Cl100kBase),
     ("gpt-5", Encoding::O200kBase),
+    ("gpt-oss", Encoding::O200kBase),
     ("chatgpt-4o", Encoding::O200kBase),
     ("o1", Encoding::O200kBase),
     ("o3", Encoding::O200kBase),
     ("o4", Encoding::O200kBase),
+    ("text-embedding-3", Encoding::Cl100kBase),
 ];
 
 impl fmt::Display for Encoding {
@@ -80,11 +86,14 @@ mod tests {
         assert_eq!(of("gpt-4.1-nano"), Some(Encoding::O200kBase));
         assert_eq!(of("gpt-4-turbo"), Some(Encoding::Cl100kBase));
         assert_eq!(of("gpt-35-turbo"), Some(Encoding::Cl100kBase));
+        assert_eq!(of("gpt-oss-120b"), Some(Encoding::O200kBase));
+        assert_eq!(of("text-embedding-3-small"), Some(Encoding::Cl100kBase));
         assert_eq!(of("house-model"), None);
 
         let configured =
             |encoding: &str| Encoding::of_model(&Model::new("gpt-4").with_encoding(encoding));
         assert_eq!(configured("o200k_base"), Some(Encoding::O200kBase));
+        assert_eq!(configured("o200k_harmony"), Some(Encoding::O200kBase));
         assert_eq!(configured("p50k_base"), None);
     }
 }

@@ -93,7 +93,7 @@ impl Estimator {
     pub(crate) fn frame(&self, inputs: &TokenInputs, model: &Model) -> TokenBounds {
         let opaque = u64::from(inputs.opaque_parts()).saturating_mul(ByteRule::OPAQUE_PART);
         [
-            framing(inputs, Encoding::of_model(model).is_some()),
+            framing(inputs, model),
             TokenBounds::new(0, opaque, opaque),
             self.images(inputs.images(), model),
         ]
@@ -177,11 +177,12 @@ impl fmt::Debug for Estimator {
     }
 }
 
-/// The OpenAI cookbook's figures for every model since 2023; of other models they are a guess.
+/// The OpenAI cookbook's figures for every model since 2023, and for the one before; of other models
+/// they are a guess.
 ///
 /// The answer of a function was seen to cost two tokens less, and an earlier call of one three
 /// more. What calls of tools cost is not published.
-fn framing(inputs: &TokenInputs, is_known: bool) -> TokenBounds {
+fn framing(inputs: &TokenInputs, model: &Model) -> TokenBounds {
     let (mut names, mut function_roles, mut call_texts) = (0, 0, 0);
     for input in inputs.texts() {
         match input.kind {
@@ -191,8 +192,16 @@ fn framing(inputs: &TokenInputs, is_known: bool) -> TokenBounds {
             _ => {}
         }
     }
-    let framing = PRIMING + MESSAGE * u64::from(inputs.messages()) + NAME * names;
+    let messages = u64::from(inputs.messages());
+    let framing = match model.as_str() {
+        // A name takes the place of the role there.
+        "gpt-3.5-turbo-0301" | "gpt-35-turbo-0301" => {
+            (PRIMING + OLD_MESSAGE * messages).saturating_sub(names)
+        }
+        _ => PRIMING + MESSAGE * messages + NAME * names,
+    };
     let framing = framing.saturating_sub(FUNCTION_ROLE * function_roles);
+    let is_known = Encoding::of_model(model).is_some();
     TokenBounds::new(
         if is_known { framing } else { 0 },
         framing + (CALL * call_texts).div_ceil(TEXTS_OF_CALL),
@@ -205,6 +214,7 @@ const HEADER_BUDGET: usize = 1 << 20;
 
 const PRIMING: u64 = 3;
 const MESSAGE: u64 = 3;
+const OLD_MESSAGE: u64 = 4;
 const NAME: u64 = 1;
 const FUNCTION_ROLE: u64 = 2;
 const CALL: u64 = 3;

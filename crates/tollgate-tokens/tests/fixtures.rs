@@ -128,6 +128,7 @@ fn the_cookbooks_sample() {
     for (model, tokens) in [
         ("gpt-4", 129),
         ("gpt-3.5-turbo", 129),
+        ("gpt-3.5-turbo-0301", 127),
         ("gpt-4o", 124),
         ("gpt-4o-mini", 124),
     ] {
