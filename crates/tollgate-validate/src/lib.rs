@@ -68,7 +68,7 @@
 //! * JSON as of RFC 8259, with no room for two readings: lone surrogates, numbers beyond a double,
 //!   nesting deeper than 64, and members that an object has twice, in whatever spelling, are refused,
 //!   also in values that are not looked into. No unknown parameter passes that differs from a known
-//!   one in case alone.
+//!   one in case alone. A byte order mark in front is dropped.
 //! * Every parameter: its type, its bounds, and the rules between parameters and between messages.
 //!   Null means absent. Unknown parameters are refused as OpenAI refuses them; unknown members of
 //!   messages, tools and the like pass, as they do there.

@@ -170,9 +170,9 @@ impl Policy {
         self
     }
 
-    /// Limits the number of JSON values in a body, containers included. Default: 262,144. Of an object
-    /// that is passed on unread, and those within it, no more than 16,384 members are compared at a
-    /// time; one that has more is refused too.
+    /// Limits the number of JSON values in a body, containers included. Default: 262,144. Of the
+    /// members that are passed on unread, in objects within each other, no more than 16,384 are
+    /// compared at a time; a body that has more is refused too.
     #[must_use]
     pub fn max_values(mut self, values: usize) -> Self {
         self.max_values = values;

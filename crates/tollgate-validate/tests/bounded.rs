@@ -189,7 +189,7 @@ fn very_many_things() {
         |n| saying(&format!("[{}]", many(part, n))),
         StatusCode::OK,
     );
-    let image = r#"{"type":"image_url","image_url":{"url":"http://"}}"#;
+    let image = r#"{"type":"image_url","image_url":{"url":"http://x"}}"#;
     linear(
         "images",
         12_000,
@@ -261,15 +261,16 @@ fn unknown_keys_that_pass_are_compared_in_no_time() {
             .map(|i| format!("\"{}{i}\":1", "k".repeat(20)))
             .collect()
     };
-    let good = with(&members(100_000).join(","));
-    assert_eq!(check(policy(), good.into()).0.status(), StatusCode::OK);
-    let mut twins = members(100_000);
+    let status = |members: &[String]| {
+        let body = with(&members.join(","));
+        check(policy(), body.into()).0.status()
+    };
+    assert_eq!(status(&members(16_000)), StatusCode::OK);
+    let mut twins = members(16_000);
     twins.push(twins[0].clone());
-    let bad = with(&twins.join(","));
-    assert_eq!(
-        check(policy(), bad.into()).0.status(),
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(status(&twins), StatusCode::BAD_REQUEST);
+    // More are not compared, and not passed on.
+    assert_eq!(status(&members(100_000)), StatusCode::BAD_REQUEST);
 }
 
 #[test]

@@ -70,6 +70,22 @@ async fn a_good_body_arrives_untouched_with_its_facts() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_goes_no_further() {
+    let good = r#"{"model":"m","n":1,"messages":[{"role":"user","content":"x"}]}"#;
+    let marked = call(ValidateLayer::default(), json(&format!("\u{feff}{good}"))).await;
+    assert_eq!(marked.status(), 200);
+    assert_eq!(marked.body(), &good.replace(r#""n":1,"#, ""));
+    for bad in [
+        "\u{feff}".to_owned(),
+        format!("\u{feff}\u{feff}{good}"),
+        format!(" \u{feff}{good}"),
+    ] {
+        let (status, _) = refusal(ValidateLayer::default(), json(&bad)).await;
+        assert_eq!(status, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn how_a_body_is_cut_makes_no_difference() {
     for announced in [false, true] {
         let passed_on = Splits::of(GOOD).check_async(async |frames| {

@@ -218,12 +218,38 @@ async fn nothing_that_is_passed_on_can_be_read_in_two_ways() {
         let fault = refused(Policy::strict(), twice).await;
         assert_eq!(fault, as_pair("x", "null"), "{twice}");
     }
+    let metadata = r#""metadata":{"x":"1","\u0078":"1"}"#;
+    let fault = refused(Policy::strict(), metadata).await;
+    assert_eq!(fault, as_pair("metadata.x", "null"));
     let unknown = r#""response_format":{"type":"json_object","x":1,"x":2}"#;
     let fault = refused(Policy::strict(), unknown).await;
     assert_eq!(fault, as_pair("response_format.x", "null"));
     let once =
         r#""tools":[{"type":"function","function":{"name":"f","parameters":{"x":{"x":2}}}}]"#;
     ask(Policy::strict(), once).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_what_is_on_offer_can_be_chosen() {
+    let tools = r#""tools":[{"type":"function","function":{"name":"f"}}],"tool_choice""#;
+    let functions = r#""functions":[{"name":"f"}],"function_call""#;
+    for (offer, choice) in [
+        (tools, r#"{"type":"function","function":{"name":"f"}}"#),
+        (functions, r#"{"name":"f"}"#),
+        (functions, r#"{"name":"\u0066"}"#),
+    ] {
+        let members = format!("{offer}:{choice}");
+        assert!(ask(Policy::strict(), &members).await.is_ok(), "{members}");
+        let other = members.replace(r#"{"name":"f"}}],"#, r#"{"name":"g"}}],"#);
+        let other = other.replace(r#"[{"name":"f"}],"#, r#"[{"name":"g"}],"#);
+        let param = if offer == tools {
+            "tool_choice"
+        } else {
+            "function_call"
+        };
+        let fault = refused(Policy::strict(), &other).await;
+        assert_eq!(fault, as_pair(param, "null"), "{other}");
+    }
 }
 
 #[tokio::test]

@@ -22,15 +22,10 @@ pub(super) struct Gathered<'j> {
     pub(super) max_tokens: Option<u64>,
     pub(super) max_completion_tokens: Option<u64>,
 
-    pub(super) tools: bool,
-    pub(super) tool_choice: bool,
-    pub(super) functions: bool,
-    pub(super) function_call: bool,
+    pub(super) tools: Offer<'j>,
+    pub(super) functions: Offer<'j>,
     /// Whether `parallel_tool_calls` is there, and what it says.
     pub(super) parallel_tool_calls: Option<bool>,
-    /// The names of tools.
-    pub(super) declared: Vec<Text<'j>>,
-    pub(super) chosen_function: Option<Text<'j>>,
 
     pub(super) logprobs: bool,
     /// What was asked for, and the most that may be.
@@ -50,9 +45,6 @@ pub(super) struct Gathered<'j> {
     pub(super) first_image: Option<String>,
     pub(super) first_audio: Option<String>,
     pub(super) opaque_parts: u32,
-
-    /// Names of members that are not in the table and passed on.
-    pub(super) unknown: Vec<String>,
 }
 
 impl<'j> Gathered<'j> {
@@ -145,8 +137,8 @@ impl<'j> Gathered<'j> {
             (Feature::Audio, in_messages(&self.first_audio)),
             (Feature::Audio, at(self.audio_wanted, "modalities")),
             (Feature::Audio, at(self.audio, "audio")),
-            (Feature::Tools, at(self.tools, "tools")),
-            (Feature::Tools, at(self.functions, "functions")),
+            (Feature::Tools, at(self.tools.is_made, "tools")),
+            (Feature::Tools, at(self.functions.is_made, "functions")),
             (
                 Feature::ParallelTools,
                 at(
@@ -167,6 +159,15 @@ impl<'j> Gathered<'j> {
         let used = |(feature, place): (Feature, Option<_>)| Some((feature, place?));
         uses.into_iter().filter_map(used)
     }
+}
+
+/// Functions that the model may call, and what the caller says about the choice between them.
+#[derive(Debug, Default)]
+pub(super) struct Offer<'j> {
+    pub(super) is_made: bool,
+    pub(super) names: Vec<Text<'j>>,
+    pub(super) has_choice: bool,
+    pub(super) chosen: Option<Text<'j>>,
 }
 
 /// A cap of tokens, at the end of the range if it lies beyond.

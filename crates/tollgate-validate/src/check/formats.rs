@@ -5,11 +5,7 @@ use super::{
     facts::{Piece, ResponseFormat},
     leaves::Unknown,
 };
-use crate::{
-    errors,
-    json::{Text, Value},
-    path::Path,
-};
+use crate::{errors, json::Value, path::Path};
 
 const MAX_METADATA: usize = 16;
 const MAX_METADATA_KEY: usize = 64;
@@ -172,7 +168,7 @@ impl<'j> Check<'j, '_> {
         if !self.object(path, value)? {
             return Ok(());
         }
-        let mut keys: [Option<Text<'j>>; MAX_METADATA] = [None; MAX_METADATA];
+        let keys = self.keys.open();
         let mut count = 0;
         while let Some(key) = self.scan.next_member()? {
             let value = self.scan.value()?;
@@ -181,10 +177,7 @@ impl<'j> Check<'j, '_> {
                 self.finish(value)?;
                 continue;
             }
-            if keys.iter().flatten().any(|known| known.same_as(key)) {
-                self.duplicate(&path.key(&errors::shown(key)));
-            }
-            keys[count] = Some(key);
+            self.keys.add(key)?;
             count += 1;
             self.rank.item = count;
             if key.is_longer_than(MAX_METADATA_KEY) {
@@ -195,6 +188,7 @@ impl<'j> Check<'j, '_> {
             self.text(&path.key(&name), value, MAX_METADATA_VALUE)?;
         }
         self.rank.item = 0;
+        self.close(path, keys);
         if count > MAX_METADATA {
             self.refuse(|| errors::too_many_properties(path, MAX_METADATA, count));
         }

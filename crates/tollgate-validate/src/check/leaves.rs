@@ -3,7 +3,7 @@
 use super::{Check, Scan};
 use crate::{
     errors::{self, Bound},
-    json::{Number, Scanner, Text, Value},
+    json::{Mark, Number, Scanner, Text, Value},
     path::Path,
 };
 
@@ -46,10 +46,16 @@ impl<'j> Check<'j, '_> {
             let value = self.scan.value()?;
             each(self, known[place], &path, value)?;
         }
-        if let Some(key) = self.keys.close(strangers) {
+        self.close(path, strangers);
+        Ok(seen)
+    }
+
+    /// Refuses an object that has ended if one of the keys that were kept since `mark` was there
+    /// twice.
+    pub(super) fn close(&mut self, path: &Path<'_>, mark: Mark) {
+        if let Some(key) = self.keys.close(mark) {
             self.duplicate(&path.key(&errors::shown(key)));
         }
-        Ok(seen)
     }
 
     /// Leaves a member unread until it is known what it has to be, see [`catch_up`].

@@ -13,7 +13,7 @@ mod tools;
 
 use std::{borrow::Cow, ops::Range};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::HeaderValue;
 use tollgate_core::{ChatRequest, Member, Rejection, SharedBody};
 
@@ -35,7 +35,11 @@ pub(crate) struct Checked {
 }
 
 /// Checks a body and describes it.
-pub(crate) fn check(policy: &Policy, bytes: Bytes) -> Result<Checked, Rejection> {
+pub(crate) fn check(policy: &Policy, mut bytes: Bytes) -> Result<Checked, Rejection> {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        // Some writers put it in front of all UTF-8, and some readers of JSON refuse it.
+        bytes.advance(BYTE_ORDER_MARK.len());
+    }
     let json = simdutf8::basic::from_utf8(&bytes).map_err(|_| errors::not_json())?;
     let mut check = Check::new(policy, json);
     check.root().map_err(errors::malformed)?;
@@ -68,6 +72,8 @@ pub(crate) fn check(policy: &Policy, bytes: Bytes) -> Result<Checked, Rejection>
         absorbed: header_list(&absorbed),
     })
 }
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 fn header_list(names: &[&Cow<'static, str>]) -> Option<HeaderValue> {
     if names.is_empty() {

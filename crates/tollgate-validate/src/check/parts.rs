@@ -220,16 +220,19 @@ impl<'j> Check<'j, '_> {
     }
 }
 
-/// An http or https URL, or a data URL with base64. What it leads to is the upstream's business.
+/// An http or https URL with a host, or a data URL with base64. What it leads to is the upstream's
+/// business.
 fn is_image_url(url: Text<'_>) -> bool {
-    let starts_with = |scheme: &str| {
+    let behind = |scheme: &str| {
         let mut chars = url.chars();
         let mut scheme = scheme.chars();
-        scheme.all(|s| chars.next().is_some_and(|c| c.eq_ignore_ascii_case(&s)))
+        let fits = scheme.all(|s| chars.next().is_some_and(|c| c.eq_ignore_ascii_case(&s)));
+        fits.then_some(chars)
     };
-    starts_with("http://")
-        || starts_with("https://")
-        || (starts_with("data:") && has_base64_head(url))
+    match behind("http://").or_else(|| behind("https://")) {
+        Some(mut rest) => rest.next().is_some_and(|c| !matches!(c, '/' | '?' | '#')),
+        None => behind("data:").is_some() && has_base64_head(url),
+    }
 }
 
 /// Whether `base64` stands between the first comma and the last semicolon before it.
@@ -252,3 +255,30 @@ fn has_base64_head(url: Text<'_>) -> bool {
 }
 
 const MAX_MEDIA_TYPE_CHARS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_at_a_url() {
+        for (url, is_one) in [
+            ("https://x.org/a.png", true),
+            ("HTTP://[::1]:80", true),
+            ("https://b\u{fc}cher.de", true),
+            ("data:image/png;base64,", true),
+            ("DATA:;charset=x;BASE64,iVBO", true),
+            ("", false),
+            ("iVBO", false),
+            ("https:", false),
+            ("https://", false),
+            ("http:///a.png", false),
+            ("https://?a", false),
+            ("ftp://x.org/a.png", false),
+            ("data:image/png,iVBO", false),
+            ("data:image/png;base64", false),
+        ] {
+            assert_eq!(is_image_url(Text::new(url, 0, false)), is_one, "{url}");
+        }
+    }
+}

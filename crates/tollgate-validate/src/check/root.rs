@@ -26,6 +26,7 @@ impl<'j, 'p> Check<'j, 'p> {
             return Ok(());
         }
         let mut seen = vec![false; self.policy.params().len()];
+        let strangers = self.keys.open();
         while let Some(key) = self.scan.next_member()? {
             let value_at = self.scan.value_start();
             let name = match self.policy.find(key) {
@@ -47,8 +48,8 @@ impl<'j, 'p> Check<'j, 'p> {
             }
         }
         self.scan.end()?;
-        if self.policy.allow_unknown {
-            self.refuse_unknown_duplicates();
+        if let Some(key) = self.keys.close(strangers) {
+            self.duplicate(&Path::root(&errors::shown(key)));
         }
         for (param, seen) in self.policy.params().iter().zip(seen) {
             match param.kind {
@@ -80,24 +81,13 @@ impl<'j, 'p> Check<'j, 'p> {
         self.skip()?;
         let passes = self.policy.allow_unknown && !self.policy.has_twin(&key.unescaped());
         if passes {
-            let name = key.unescaped().into_owned();
-            self.found.unknown.push(name.clone());
-            return Ok(Some(Cow::Owned(name)));
+            self.keys.add(key)?;
+            return Ok(Some(Cow::Owned(key.unescaped().into_owned())));
         }
         self.refuse_as(Stage::Unknown.rank(0), || {
             errors::unknown(&Path::root(&errors::shown(key)))
         });
         Ok(None)
-    }
-
-    /// Compares the unknown names by sorting: their number is the caller's choice.
-    fn refuse_unknown_duplicates(&mut self) {
-        let mut names = std::mem::take(&mut self.found.unknown);
-        names.sort_unstable();
-        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
-        if let Some(pair) = twice {
-            self.duplicate(&Path::root(&errors::shortened(&pair[0])));
-        }
     }
 
     fn param(&mut self, place: usize, value_at: usize) -> Scan {

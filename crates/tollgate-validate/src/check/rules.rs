@@ -1,6 +1,6 @@
 //! The rules across parameters, which hold for a request whose parameters are good by themselves.
 
-use super::facts::{Gathered, Piece, ResponseFormat};
+use super::facts::{Gathered, Offer, Piece, ResponseFormat};
 use crate::{errors, json::Text, policy::Policy};
 
 use tollgate_core::Rejection;
@@ -24,18 +24,9 @@ impl Gathered<'_> {
     }
 
     fn tool_rules(&self) -> Result<(), Rejection> {
-        if self.function_call && !self.functions {
-            return Err(errors::needs("function_call", "'functions' are specified"));
-        }
-        if self.tool_choice && !self.tools {
-            return Err(errors::needs("tool_choice", "'tools' are specified"));
-        }
-        if let Some(chosen) = self.chosen_function {
-            if !self.declared.iter().any(|name| name.same_as(chosen)) {
-                return Err(errors::undeclared_tool(chosen));
-            }
-        }
-        if self.parallel_tool_calls.is_some() && !self.tools {
+        self.functions.rules("function_call", "functions")?;
+        self.tools.rules("tool_choice", "tools")?;
+        if self.parallel_tool_calls.is_some() && !self.tools.is_made {
             return Err(errors::needs(
                 "parallel_tool_calls",
                 "'tools' are specified",
@@ -81,5 +72,19 @@ impl Gathered<'_> {
             };
             has_word(raw) || (escaped && has_word(&Text::new(raw, range.start, true).unescaped()))
         })
+    }
+}
+
+impl Offer<'_> {
+    fn rules(&self, choice: &'static str, offer: &'static str) -> Result<(), Rejection> {
+        if self.has_choice && !self.is_made {
+            return Err(errors::needs(choice, &format!("'{offer}' are specified")));
+        }
+        match self.chosen {
+            Some(chosen) if !self.names.iter().any(|name| name.same_as(chosen)) => {
+                Err(errors::undeclared(choice, offer, chosen))
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -14,15 +14,17 @@ const MAX_DESCRIPTION_CHARS: usize = 1_024;
 impl<'j> Check<'j, '_> {
     pub(super) fn tools(&mut self, path: &Path<'_>, value: Value<'j>, max: usize) -> Scan {
         self.definitions(path, value, max, Self::tool)?;
-        self.found.tools = true;
+        self.found.tools.is_made = true;
         Ok(())
     }
 
     pub(super) fn functions(&mut self, path: &Path<'_>, value: Value<'j>, max: usize) -> Scan {
         self.definitions(path, value, max, |check, path| {
-            check.function(path).map(|_| ())
+            let name = check.function(path)?;
+            check.found.functions.names.extend(name);
+            Ok(())
         })?;
-        self.found.functions = true;
+        self.found.functions.is_made = true;
         Ok(())
     }
 
@@ -69,7 +71,7 @@ impl<'j> Check<'j, '_> {
                     }
                     (_, Value::Object) => {
                         let name = check.function(path)?;
-                        check.found.declared.extend(name);
+                        check.found.tools.names.extend(name);
                     }
                     _ => check.wrong_type(path, "a function definition", value)?,
                 }
@@ -108,7 +110,7 @@ impl<'j> Check<'j, '_> {
     }
 
     pub(super) fn tool_choice(&mut self, path: &Path<'_>, value: Value<'j>) -> Scan {
-        self.found.tool_choice = true;
+        self.found.tools.has_choice = true;
         match value {
             Value::String(_) => self
                 .choice(path, value, &["none", "auto", "required"])
@@ -152,19 +154,20 @@ impl<'j> Check<'j, '_> {
             self.require(path, &seen, chosen);
         }
         if chosen == Some("function") {
-            self.found.chosen_function = function;
+            self.found.tools.chosen = function;
         }
         Ok(())
     }
 
     pub(super) fn function_call(&mut self, path: &Path<'_>, value: Value<'j>) -> Scan {
-        self.found.function_call = true;
+        self.found.functions.has_choice = true;
         match value {
             Value::String(_) => self.choice(path, value, &["none", "auto"]).map(|_| ()),
             Value::Object => {
                 let seen =
                     self.members(path, &["name"], Unknown::Pass, |check, _, path, value| {
-                        check.name(path, value).map(|_| ())
+                        check.found.functions.chosen = check.name(path, value)?;
+                        Ok(())
                     })?;
                 self.require(path, &seen, "name");
                 Ok(())

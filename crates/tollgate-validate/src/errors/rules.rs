@@ -38,13 +38,14 @@ pub(crate) fn no_word_json() -> Rejection {
     .with_param("messages")
 }
 
-pub(crate) fn undeclared_tool(name: Text<'_>) -> Rejection {
+/// A choice of what is not on offer.
+pub(crate) fn undeclared(param: &'static str, offer: &str, name: Text<'_>) -> Rejection {
     invalid(format!(
-        "Invalid value for 'tool_choice': no function named '{}' was specified in the 'tools' \
+        "Invalid value for '{param}': no function named '{}' was specified in the '{offer}' \
          parameter.",
         shown(name)
     ))
-    .with_param("tool_choice")
+    .with_param(param)
 }
 
 pub(crate) fn logit_bias_key(key: Text<'_>, largest: Option<u32>) -> Rejection {
@@ -53,7 +54,9 @@ pub(crate) fn logit_bias_key(key: Text<'_>, largest: Option<u32>) -> Rejection {
         Some(largest) => {
             format!("Invalid key in 'logit_bias': {key}. Maximum value is {largest}.")
         }
-        None => format!("Invalid key in 'logit_bias': {key}. Expected the number of a token."),
+        None => format!(
+            "Invalid key in 'logit_bias': {key}. You should only be submitting non-negative integers."
+        ),
     };
     invalid(message).with_param("logit_bias")
 }

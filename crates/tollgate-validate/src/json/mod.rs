@@ -10,7 +10,7 @@ mod number;
 mod scanner;
 mod text;
 
-pub(crate) use keys::Keys;
+pub(crate) use keys::{Keys, Mark};
 pub(crate) use number::Number;
 pub(crate) use scanner::{Malformed, Scanner, Value};
 pub(crate) use text::Text;

@@ -384,6 +384,7 @@ fn value(rng: &mut Rng) -> Value {
         json!("file"),
         json!("refusal"),
         json!("https://x.example"),
+        json!("https://"),
         json!("call_0"),
         json!("f0"),
         json!("y".repeat(long)),

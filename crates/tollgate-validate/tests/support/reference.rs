@@ -712,7 +712,11 @@ fn images(i: usize, role: &str, content: &Value) -> Verdict {
             && start
                 .split_once(',')
                 .is_some_and(|(head, _)| head.ends_with(";base64"));
-        if !is_data && !url.starts_with("http://") && !url.starts_with("https://") {
+        let web = ["http://", "https://"];
+        let host = web.iter().find_map(|scheme| url.strip_prefix(scheme));
+        let has_host =
+            host.is_some_and(|host| !host.is_empty() && !host.starts_with(['/', '?', '#']));
+        if !is_data && !has_host {
             let path = format!("messages[{i}].content[{j}].image_url.url");
             return fault(path, "invalid_value");
         }
@@ -726,8 +730,14 @@ fn images(i: usize, role: &str, content: &Value) -> Verdict {
 /// The rules across parameters.
 fn across(request: &Map<String, Value>, strict: bool) -> Verdict {
     let has = |name: &str| request.contains_key(name);
-    if has("function_call") && !has("functions") {
-        return broken("function_call");
+    if let Some(choice) = request.get("function_call") {
+        let functions = request.get("functions").and_then(Value::as_array);
+        let mut functions = functions.into_iter().flatten();
+        let mut is_declared =
+            |chosen: &Value| functions.any(|function| function["name"] == *chosen);
+        if !has("functions") || choice.get("name").is_some_and(|name| !is_declared(name)) {
+            return broken("function_call");
+        }
     }
     if let Some(choice) = request.get("tool_choice") {
         let empty = Vec::new();
