@@ -91,7 +91,7 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    pub(crate) fn expect(&self, key: u64, rule: DefaultOutput) -> u64 {
+    pub(crate) fn foresee(&self, key: u64, rule: DefaultOutput) -> u64 {
         let Some(percentile) = rule.percentile else {
             return rule.start;
         };
@@ -206,17 +206,17 @@ mod tests {
     fn the_start_holds_until_enough_was_seen() {
         let outputs = Outputs::default();
         let rule = DefaultOutput::default();
-        assert_eq!(outputs.expect(7, rule), 1_024);
+        assert_eq!(outputs.foresee(7, rule), 1_024);
         outputs.learn(7, 5_000);
-        assert_eq!(outputs.expect(7, rule), 5_119);
-        assert_eq!(outputs.expect(8, rule), 1_024);
+        assert_eq!(outputs.foresee(7, rule), 5_119);
+        assert_eq!(outputs.foresee(8, rule), 1_024);
         for _ in 0..49 {
             outputs.learn(8, 100);
         }
-        assert_eq!(outputs.expect(8, rule), 1_024);
+        assert_eq!(outputs.foresee(8, rule), 1_024);
         outputs.learn(8, 100);
-        assert_eq!(outputs.expect(8, rule), 111);
-        assert_eq!(outputs.expect(8, DefaultOutput::fixed(3)), 3);
+        assert_eq!(outputs.foresee(8, rule), 111);
+        assert_eq!(outputs.foresee(8, DefaultOutput::fixed(3)), 3);
     }
 
     #[test]
@@ -226,13 +226,13 @@ mod tests {
             outputs.learn(1, 8_000);
         }
         let rule = DefaultOutput::learnt(50);
-        assert_eq!(outputs.expect(1, rule), 8_191);
+        assert_eq!(outputs.foresee(1, rule), 8_191);
         for _ in 0..2_000 {
             outputs.learn(1, 10);
         }
-        assert_eq!(outputs.expect(1, rule), 11);
+        assert_eq!(outputs.foresee(1, rule), 11);
         // The last percent is remembered longer.
-        assert_eq!(outputs.expect(1, DefaultOutput::learnt(200)), 8_191);
+        assert_eq!(outputs.foresee(1, DefaultOutput::learnt(200)), 8_191);
     }
 
     #[test]

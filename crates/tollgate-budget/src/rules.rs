@@ -92,7 +92,7 @@ where
             levels: self.levels(head),
         };
         let rule = options.default_outputs.of(Model::of(&head.extensions));
-        let assume = || options.outputs.expect(hash(), rule);
+        let assume = || options.outputs.foresee(hash(), rule);
         let plan = Plan::of(&head.extensions, quotas.narrowest(), &self.counter, assume)?;
         if let Output::Assumed { each, .. } = plan.output {
             if options.cap_upstream {
