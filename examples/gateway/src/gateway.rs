@@ -123,7 +123,7 @@ impl Gateway {
 
     /// Serves this configuration from the next call on. Calls that are open go on as they began,
     /// and what workspaces have used of their budgets stays used. An upstream that stays what it
-    /// was keeps its breaker, its rest and its counts.
+    /// was keeps its connections, its breaker, its rest and its counts.
     ///
     /// What belongs to the process needs a restart: addresses, the listener's limits, the length
     /// and the store of the budgets' window.

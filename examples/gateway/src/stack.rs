@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as ClientError;
 use tollgate::{
     ApiKeyLayer, ApiKeys, BudgetLayer, DrainBody, ExactCounter, GateLayer, HyperUtil, Limits,
-    MemoryStore, ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, SseLayer,
-    UpstreamLayer, Upstreams, ValidateLayer, Workspace,
+    MemoryStore, ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, RequestBody,
+    SseLayer, UpstreamLayer, Upstreams, ValidateLayer, Workspace,
 };
 use tower::{BoxError, Service, ServiceBuilder};
 
@@ -28,7 +28,11 @@ pub(crate) struct Foundation {
     budget: BudgetLayer<MemoryStore>,
     limits: Limits,
     simulated: SimulatedUpstreams,
+    clients: Option<UpstreamClients<AttemptBody>>,
 }
+
+/// The body of what is sent to an upstream.
+type AttemptBody = RequestBody<RequestBody<DrainBody<Incoming>>>;
 
 /// A stack, and what operators may see of it.
 #[derive(Debug)]
@@ -52,6 +56,7 @@ impl Foundation {
             budget: BudgetLayer::new(store, limits.clone()).observe(Budgets::new(metrics)),
             limits,
             simulated: SimulatedUpstreams::default(),
+            clients: None,
         }
     }
 
@@ -67,7 +72,7 @@ impl Foundation {
         reason = "all that a listener needs to know of a stack"
     )]
     pub(crate) fn build(
-        &self,
+        &mut self,
         config: &Config,
         before: Option<&Insight>,
     ) -> Result<
@@ -103,6 +108,7 @@ impl Foundation {
             );
         }
 
+        let clients = UpstreamClients::new(config, self.clients.as_ref())?;
         let chat = ServiceBuilder::new()
             .layer(validate(config))
             .layer(ModelsLayer::new(models.clone()).counter(counter.clone()))
@@ -113,7 +119,7 @@ impl Foundation {
                     .head_timeout(head_timeout(config)),
             )
             .layer(SseLayer::new())
-            .service(UpstreamClients::new(config)?);
+            .service(clients.clone());
         let models = ServiceBuilder::new()
             .map_err(|never: Infallible| -> ClientError { match never {} })
             .service(ModelList::new(models));
@@ -123,6 +129,7 @@ impl Foundation {
             .layer(ApiKeyLayer::new(keys(config)?))
             .service(Leaves { chat, models });
 
+        self.clients = Some(clients);
         self.limits.replace(config.limits());
         let insight = Insight { upstreams, counter };
         Ok(Stack { service, insight })

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -34,6 +35,7 @@ use crate::config::{Config, Timeouts};
 pub(crate) struct UpstreamClients<B>(Arc<Clients<B>>);
 
 struct Clients<B> {
+    by_clock: HashMap<Duration, HttpsClient<B>>,
     usual: HttpsClient<B>,
     /// The hosts with another clock than the usual.
     hosts: HashMap<Authority, HttpsClient<B>>,
@@ -52,17 +54,23 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(crate) fn new(config: &Config) -> Result<Self, rustls::Error> {
+    /// The clients that are configured. Those that were there before go on, and their connections
+    /// with them: no credentials belong to a connection.
+    pub(crate) fn new(config: &Config, before: Option<&Self>) -> Result<Self, rustls::Error> {
+        let mut by_clock = HashMap::new();
+        let mut with_clock = |connect| {
+            let known = by_clock.get(&connect);
+            let known = known.or_else(|| before?.0.by_clock.get(&connect)).cloned();
+            let client = known.map_or_else(|| client(connect), Ok)?;
+            by_clock.insert(connect, client.clone());
+            Ok::<_, rustls::Error>(client)
+        };
         let usual_connect = Timeouts::default().connect;
-        let usual = client(usual_connect)?;
-        let mut by_clock = HashMap::from([(usual_connect, usual.clone())]);
+        let usual = with_clock(usual_connect)?;
         let mut hosts = HashMap::new();
         for upstream in config.regions.values().flat_map(|region| &region.upstreams) {
             let connect = upstream.timeouts.connect;
-            let client = match by_clock.get(&connect) {
-                Some(client) => client.clone(),
-                None => by_clock.entry(connect).or_insert(client(connect)?).clone(),
-            };
+            let client = with_clock(connect)?;
             let url = upstream
                 .url
                 .as_deref()
@@ -76,7 +84,11 @@ where
                 hosts.insert(host.clone(), client);
             }
         }
-        Ok(Self(Arc::new(Clients { usual, hosts })))
+        Ok(Self(Arc::new(Clients {
+            by_clock,
+            usual,
+            hosts,
+        })))
     }
 }
 
@@ -103,6 +115,12 @@ where
 impl<B> Clone for UpstreamClients<B> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B> fmt::Debug for UpstreamClients<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamClients").finish_non_exhaustive()
     }
 }
 

@@ -284,6 +284,42 @@ async fn a_reload_forgets_nothing_of_upstreams() {
 }
 
 #[tokio::test]
+async fn a_reload_under_load_drops_nothing_and_keeps_connections() {
+    const CALLERS: usize = 8;
+    let (first, second, us) = (healthy().await, healthy().await, healthy().await);
+    let gateway = gateway(&first, &second, &us).await;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..CALLERS {
+        let (caller, stopped) = (Caller::new(&gateway), stopped.clone());
+        callers.spawn(async move {
+            let mut calls = 0;
+            while !*stopped.borrow() {
+                let answer = caller.chat("eu", &ask("Hello")).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                calls += 1;
+            }
+            calls
+        });
+    }
+    let mut called = 0;
+    for head_ms in 301..321 {
+        let changed = config(&first.url(), &second, &us);
+        let changed = changed.replace("= 300", &format!("= {head_ms}"));
+        gateway.reload(support::parse(&changed)).await.unwrap();
+        // As many calls come after it as there are callers.
+        called += first.take_received().len();
+        first.called(called + CALLERS).await;
+    }
+    stop.send_replace(true);
+    for calls in callers.join_all().await {
+        assert!(calls > 0);
+    }
+    // A call may begin to connect and find a free connection meanwhile.
+    assert!(first.accepted() <= 2 * CALLERS, "{}", first.accepted());
+}
+
+#[tokio::test]
 async fn nothing_but_the_path_chooses_a_region() {
     let (first, us) = (healthy().await, healthy().await);
     let gateway = gateway(&first, &ScriptedUpstream::refusing(), &us).await;
