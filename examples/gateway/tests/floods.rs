@@ -4,6 +4,11 @@
 
 mod support;
 
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use support::{
     AMPLE, Caller, KEY, PATIENCE, ask, config_to,
     process::{File, Running},
@@ -151,6 +156,71 @@ async fn floods_are_dammed_and_nobody_else_gets_wet() {
     let grown = running.memory().saturating_sub(before);
     assert!(grown < MOST, "{grown} kB");
     assert_eq!(caller.chat("eu", &ask("Hello")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_reload_gets_through_a_flood() {
+    let upstream = ScriptedUpstream::in_turn([completion(8, 1)]).await;
+    let config = |keys: &str| {
+        let config = config_to(&upstream, AMPLE) + CLOCKS;
+        // A window that no test outlasts.
+        let config = config.replace("[budget]", "[budget]\nslot_ms = 60_000");
+        config.replace("[\"sk-acme-1\"]", keys)
+    };
+    let file = File::new("reloads.toml", &config("[\"sk-acme-1\"]"));
+    let running = Running::start(&["--config", file.path()]);
+    let caller = Caller::at(running.address);
+    let calls = AtomicU64::new(0);
+    let mut other = caller.clone();
+    other.key = "sk-acme-2";
+    let other_is = async |status: u16| {
+        timeout(PATIENCE, async {
+            while other.get("/openai/eu/v1/models").await.status != status {
+                // Who keeps a key is served all the time.
+                let answer = caller.chat("eu", &ask("Hello")).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .await
+        .unwrap();
+    };
+    let before = running.memory();
+    let reloads = async {
+        for _ in 0..5 {
+            fs::write(file.path(), config("[\"sk-acme-1\", \"sk-acme-2\"]")).unwrap();
+            running.signal("-HUP");
+            other_is(200).await;
+            // What is wrong changes nothing.
+            fs::write(file.path(), config("[\"sk-acme-2\"")).unwrap();
+            running.signal("-HUP");
+            fs::write(file.path(), config("[\"sk-acme-1\"]")).unwrap();
+            running.signal("-HUP");
+            other_is(401).await;
+        }
+    };
+    let floods = floods();
+    let flooding = async {
+        loop {
+            for flood in &floods {
+                attack(&running, flood).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = reloads => {}
+        () = flooding => {}
+    }
+    let grown = running.memory().saturating_sub(before);
+    assert!(grown < MOST, "{grown} kB");
+    // Nothing that was used is forgotten.
+    let answer = caller.chat("eu", &ask("Hello")).await;
+    let left = 100_000 - calls.into_inner() - 1;
+    let left = left.to_string();
+    assert_eq!(
+        answer.header("x-ratelimit-remaining-requests"),
+        Some(&*left)
+    );
 }
 
 /// Floods a connection until it ends.
