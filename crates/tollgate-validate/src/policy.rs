@@ -180,7 +180,8 @@ impl Policy {
     }
 
     /// Sets the largest token number that `logit_bias` may name for a model, in the caller's
-    /// spelling; `None` leaves it to the upstream. Default: 100,257 for gpt-4 and gpt-3.5-turbo.
+    /// spelling; `None` leaves it to the upstream. Default: 100,257 for gpt-4 and gpt-3.5-turbo,
+    /// 201,087 for gpt-4o, gpt-4.1 and the o series.
     #[must_use]
     pub fn largest_token(mut self, largest: fn(&str) -> Option<u32>) -> Self {
         self.largest_token = largest;
@@ -254,13 +255,17 @@ fn by_length(name: &str) -> (usize, &str) {
     (name.len(), name)
 }
 
-/// The vocabularies whose size the API is known to check.
+/// What the API is known to check for one vocabulary; for the other, of which it is not known, what
+/// lies beyond its last special token.
 fn largest_token(model: &str) -> Option<u32> {
-    let cl100k = model == "gpt-4"
-        || ["gpt-4-", "gpt-35-turbo", "gpt-3.5-turbo"]
-            .iter()
-            .any(|family| model.starts_with(family));
-    cl100k.then_some(100_257)
+    let is_of = |families: &[&str]| families.iter().any(|family| model.starts_with(family));
+    if model == "gpt-4" || is_of(&["gpt-4-", "gpt-35-turbo", "gpt-3.5-turbo"]) {
+        Some(100_257)
+    } else if is_of(&["gpt-4o", "chatgpt-4o", "gpt-4.1", "o1", "o3", "o4-mini"]) {
+        Some(201_087)
+    } else {
+        None
+    }
 }
 
 /// Case folded as by readers that ignore case, which know two letters beyond ASCII that fold into

@@ -14,10 +14,19 @@ const RESTRICTED: [&str; 4] = ["n", "parallel_tool_calls", "service_tier", "stre
 
 /// The body that reaches the service and the names that were absorbed, or `param` and `code`.
 async fn ask(policy: Policy, members: &str) -> Result<(String, String), (String, String)> {
+    ask_of("m", policy, members.to_owned()).await
+}
+
+async fn ask_of(
+    model: &str,
+    policy: Policy,
+    members: String,
+) -> Result<(String, String), (String, String)> {
     let echo = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async {
         Ok::<_, Infallible>(Response::new(request.into_body()))
     });
-    let json = format!(r#"{{"model":"m",{members},"messages":[{{"role":"user","content":"x"}}]}}"#);
+    let json =
+        format!(r#"{{"model":"{model}",{members},"messages":[{{"role":"user","content":"x"}}]}}"#);
     let request = Request::post("/")
         .header("content-type", "application/json")
         .body(Full::from(json))
@@ -263,6 +272,19 @@ async fn values_can_be_limited() {
 
 #[tokio::test]
 async fn the_largest_token_is_the_models() {
+    for (model, most) in [
+        ("gpt-4", 100_257),
+        ("gpt-35-turbo-16k", 100_257),
+        ("gpt-4o", 201_087),
+        ("gpt-4o-mini", 201_087),
+        ("o3-mini", 201_087),
+    ] {
+        let bias = |token: u32| format!(r#""logit_bias":{{"{token}":1}}"#);
+        let ask = |token| ask_of(model, Policy::strict(), bias(token));
+        assert!(ask(most).await.is_ok(), "{model}");
+        let fault = as_pair("logit_bias", "null");
+        assert_eq!(ask(most + 1).await, Err(fault), "{model}");
+    }
     let policy = || Policy::strict().largest_token(|model| (model == "m").then_some(10));
     assert!(ask(policy(), r#""logit_bias":{"10":1}"#).await.is_ok());
     for (bias, param) in [

@@ -398,6 +398,7 @@ fn value(rng: &mut Rng) -> Value {
         json!({"name": "f1"}),
         json!({"type": "function"}),
         json!({"200000": 1}),
+        json!({"201088": 1}),
         json!({"-1": 1}),
         json!({"id": "x"}),
     ])

@@ -772,7 +772,11 @@ fn across(request: &Map<String, Value>, strict: bool) -> Verdict {
         let model = request["model"].as_str().unwrap();
         let families = ["gpt-4-", "gpt-35-turbo", "gpt-3.5-turbo"];
         let is_cl100k = model == "gpt-4" || families.iter().any(|name| model.starts_with(name));
-        let most = if is_cl100k { 100_257 } else { u64::MAX };
+        let most = match model {
+            _ if is_cl100k => 100_257,
+            _ if model.starts_with("gpt-4o") => 201_087,
+            _ => u64::MAX,
+        };
         for key in bias.as_object().unwrap().keys() {
             let digits = !key.is_empty() && key.chars().all(|c| c.is_ascii_digit());
             if !digits || key.parse::<u64>().is_ok_and(|token| token > most) {
