@@ -245,7 +245,8 @@ impl Quotas {
                     WindowSpec::new(scope, name, Span::Second, quota.second()),
                 ]
             })
-            .filter(|window| !window.limit.is_none())
+            // What nobody limits by the minute is counted: a limit may be set while it is used.
+            .filter(|window| window.span == Span::Minute || !window.limit.is_none())
             .collect();
         with(&windows)
     }

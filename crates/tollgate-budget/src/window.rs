@@ -58,6 +58,11 @@ impl Moment {
         current.saturating_sub(slot) <= u64::from(self.shape.slots)
     }
 
+    /// Whether `slot` is so far ahead that the clock must have stepped back by more than a window.
+    fn is_long_before(&self, slot: u64) -> bool {
+        slot.saturating_sub(self.slot) > u64::from(self.shape.slots).saturating_add(1)
+    }
+
     /// Nanoseconds until the first slot that a charge in `slot` does not reach.
     fn until_past(&self, slot: u64) -> u64 {
         let slots = u64::from(self.shape.slots).saturating_add(1);
@@ -119,12 +124,12 @@ impl Window {
     #[cold]
     fn advance_from(&mut self, newest: Slot, moment: &Moment) -> u64 {
         let current = moment.slot;
-        if let Some(back) = newest.at.checked_sub(current) {
-            if back <= u64::from(moment.shape.slots).saturating_add(1) {
-                return newest.at;
-            }
+        if moment.is_long_before(newest.at) {
             self.reset();
             return current;
+        }
+        if newest.at > current {
+            return newest.at;
         }
         while let Some(oldest) = self.older.front() {
             if moment.reaches(oldest.at, current) {
@@ -270,10 +275,11 @@ impl Window {
         };
     }
 
-    /// Whether everything has left.
+    /// Whether everything has left, or will be forgotten.
     pub(crate) fn is_past(&self, moment: &Moment) -> bool {
-        self.newest
-            .is_none_or(|slot| !moment.reaches(slot.at, moment.slot))
+        self.newest.is_none_or(|slot| {
+            !moment.reaches(slot.at, moment.slot) || moment.is_long_before(slot.at)
+        })
     }
 
     /// Oldest first.

@@ -50,6 +50,24 @@ fn keys_that_were_used_are_dropped_when_they_are_idle() {
 }
 
 #[test]
+fn keys_of_a_time_that_the_clock_left_are_dropped() {
+    let time = Time::new();
+    let store = MemoryStore::new().clock(time.clock());
+    time.pass(1_000_000);
+    for n in 0..100 {
+        let held = ask(&store, "acme", &format!("model-{n}"), 5).unwrap();
+        store.settle(held, Units::new(1, 5));
+    }
+    // So far back that windows begin anew.
+    time.set_nanos(0);
+    for _ in 0..100 {
+        let held = ask(&store, "acme", "busy", 0).unwrap();
+        store.settle(held, Units::ZERO);
+    }
+    assert_eq!(store.keys(), 1);
+}
+
+#[test]
 fn a_key_with_an_open_call_stays() {
     let time = Time::new();
     let store = MemoryStore::new().clock(time.clock());

@@ -312,6 +312,15 @@ async fn who_has_no_limit_is_counted_and_never_refused() {
         assert!(names.all(|name| !name.as_str().starts_with("x-ratelimit-")));
     }
     assert_eq!(standing(&store, "acme", "m").await, (3, 300));
+
+    // Beside a level that has limits as well.
+    let user = |_: &Parts| Some((Cow::Borrowed("jo"), Quota::requests_per_minute(limit(9))));
+    let service = layer.also("user", user);
+    let service = service.layer(ReadyProbe::new(answer_with(14, 86)));
+    let response = call(service, facts("acme", "m", 9)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    drop(response);
+    assert_eq!(standing(&store, "acme", "m").await, (4, 400));
 }
 
 #[derive(Clone, Default)]
