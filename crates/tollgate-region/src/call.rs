@@ -191,6 +191,9 @@ impl<S, C, R> Call<S, C, R> {
         let (mut head, body) = answer.into_parts();
         // The version is between the upstream and its client.
         head.version = Version::default();
+        // hyper's servers would write the upstream's words beside the status.
+        #[cfg(feature = "hyper-util")]
+        head.extensions.remove::<hyper::ext::ReasonPhrase>();
         if head.extensions.get::<Rejection>().is_none() {
             head.headers = self.common.settings.forwarded.response(&head.headers);
         }

@@ -129,7 +129,7 @@
 //! time; 502 if the connection failed. An upstream's own errors are rewritten: what the caller did
 //! wrong keeps status, `param` and `code`; what the operator did wrong (401, 403, 404, an exhausted
 //! quota) becomes 502 and a fixed code; rate limits keep their wait. No body names a key, a URL, a
-//! deployment or a tier, and an answer that would is replaced by a generic one.
+//! deployment or a tier, and a text that would is replaced by a generic one.
 //!
 //! Errors of the inner service never come out of the future, except for its `poll_ready`: they are
 //! [classified](Classify) and become 502. Without a classifier none is tried again.
@@ -150,7 +150,8 @@
 //!
 //! # Features
 //!
-//! * `hyper-util`: `HyperUtil`, a [`Classify`] for hyper-util's pooled client. Off by default.
+//! * `hyper-util`: `HyperUtil`, a [`Classify`] for hyper-util's pooled client, and no passing on of
+//!   the reason phrases that it reads. Off by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;

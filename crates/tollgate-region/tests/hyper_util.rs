@@ -80,6 +80,17 @@ async fn a_head_that_is_there_stays() {
 }
 
 #[tokio::test]
+async fn an_upstreams_words_beside_the_status_are_not_passed_on() {
+    let first = server("HTTP/1.1 200 key-of-first\r\ncontent-length: 2\r\n\r\n{}").await;
+    let client: Http = HttpClient::builder(TokioExecutor::new()).build_http();
+    let service = UpstreamLayer::new(eu([upstream("first", first)])).layer(client);
+    let answer = service.oneshot(call("eu")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let words = answer.extensions().get::<hyper::ext::ReasonPhrase>();
+    assert!(words.is_none(), "{words:?}");
+}
+
+#[tokio::test]
 async fn a_body_of_the_callers_that_breaks_is_nobodys_fault() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstreams = eu([upstream("first", listener.local_addr().unwrap())]);
