@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     link::{Health, Link, Trouble},
+    memory::Memory,
     script::{self, SETTLE},
     ticket::Settlement,
 };
@@ -55,49 +56,35 @@ impl fmt::Debug for RedisDriver {
 }
 
 pub(crate) struct Driver {
-    client: Client,
-    link: watch::Sender<Link>,
-    queue: mpsc::Receiver<Settlement>,
+    pub(crate) client: Client,
+    pub(crate) link: watch::Sender<Link>,
+    pub(crate) queue: mpsc::Receiver<Settlement>,
     /// What the server is being told.
-    batch: Vec<Settlement>,
-    health: Arc<Health>,
+    pub(crate) batch: Vec<Settlement>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) memory: Memory,
     /// How long a settlement is worth a try.
-    patience: Duration,
-    clock: Option<Arc<AtomicU64>>,
+    pub(crate) patience: Duration,
+    pub(crate) clock: Option<Arc<AtomicU64>>,
 }
 
 impl Driver {
-    pub(crate) fn new(
-        client: Client,
-        link: watch::Sender<Link>,
-        queue: mpsc::Receiver<Settlement>,
-        health: Arc<Health>,
-        slot: Duration,
-        clock: Option<Arc<AtomicU64>>,
-    ) -> Self {
-        Self {
-            client,
-            link,
-            queue,
-            batch: Vec::new(),
-            health,
-            // By then what was charged has left.
-            patience: slot.saturating_mul(61).max(Duration::from_secs(60)),
-            clock,
-        }
-    }
-
     pub(crate) async fn run(mut self) {
+        let mut was_down = false;
         loop {
             let cause = match self.connect().await {
                 Ok(connection) => {
                     let since = Instant::now();
+                    if was_down {
+                        self.health.gap_ends();
+                    }
                     let number = self.health.renew();
                     self.link.send_replace(Link::Up(connection.clone(), number));
                     match self.serve(connection).await {
                         Ok(()) => return,
                         // Usually there is another at once.
                         Err(Lost::Connection) if since.elapsed() >= PAUSE => {
+                            was_down = false;
                             self.link.send_replace(Link::Connecting);
                             continue;
                         }
@@ -106,6 +93,7 @@ impl Driver {
                 }
                 Err(cause) => cause,
             };
+            was_down = true;
             self.link.send_replace(Link::Down(cause.into()));
             if self.queue.is_closed() {
                 return;
@@ -114,7 +102,7 @@ impl Driver {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+    async fn connect(&mut self) -> Result<MultiplexedConnection, String> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(REPLY))
             // Whoever waits has a clock of its own.
@@ -125,29 +113,43 @@ impl Driver {
             .get_multiplexed_async_connection_with_config(&config);
         // What follows the connection takes time as well.
         let mut connection = within(connecting).await.map_err(Lost::cause)?;
-        ping(&mut connection).await.map_err(Lost::cause)?;
+        self.beat(&mut connection).await.map_err(Lost::cause)?;
         Ok(connection)
     }
 
+    /// Finds out whether the server serves, before a caller does.
+    async fn beat(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Lost> {
+        if within(self.memory.is_lost(connection)).await? {
+            self.health.gap_ends();
+        }
+        Ok(())
+    }
+
     /// Uses a connection until the store is gone.
-    async fn serve(&mut self, mut connection: MultiplexedConnection) -> Result<(), Lost> {
-        let mut beats = interval(BEAT);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn serve(&mut self, connection: MultiplexedConnection) -> Result<(), Lost> {
+        let health = Arc::clone(&self.health);
+        // What is left where it is was not told yet, or will be told again.
+        tokio::select! {
+            biased;
+            trouble = health.trouble() => Err(trouble.into()),
+            end = self.tell_all(connection) => end,
+        }
+    }
+
+    async fn tell_all(&mut self, mut connection: MultiplexedConnection) -> Result<(), Lost> {
         // There may be some that the connection before has not told.
         self.settle(&mut connection).await?;
-        let health = Arc::clone(&self.health);
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                biased;
-                trouble = health.trouble() => return Err(trouble.into()),
                 taken = self.queue.recv_many(&mut self.batch, BATCH) => {
                     if taken == 0 {
                         return Ok(());
                     }
                     self.settle(&mut connection).await?;
                 }
-                // Finds out before a caller does.
-                _ = beats.tick() => ping(&mut connection).await?,
+                _ = beats.tick() => self.beat(&mut connection).await?,
             }
         }
     }
@@ -260,13 +262,6 @@ impl From<redis::RedisError> for Lost {
             Self::Server(script::describe(&error))
         }
     }
-}
-
-async fn ping(connection: &mut MultiplexedConnection) -> Result<(), Lost> {
-    let ping = redis::cmd("PING");
-    let answer = within(connection.req_packed_command(&ping)).await?;
-    answer.extract_error()?;
-    Ok(())
 }
 
 /// The outcome of what the server answers in time.

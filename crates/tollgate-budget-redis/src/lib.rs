@@ -108,7 +108,9 @@
 #[cfg(all(test, unix))]
 mod agreement;
 mod driver;
+mod ids;
 mod link;
+mod memory;
 mod names;
 mod script;
 mod settings;

@@ -1,12 +1,15 @@
 //! The connection that admissions use, and what is known of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use redis::aio::MultiplexedConnection;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// How to reach the server.
 #[derive(Clone, Debug)]
@@ -30,7 +33,7 @@ impl Link {
     }
 }
 
-/// What admissions tell the driver.
+/// What admissions and the driver tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// The connection that is in use.
@@ -38,6 +41,7 @@ pub(crate) struct Health {
     /// How often in a row it gave no answer.
     silent: AtomicU32,
     trouble: Notify,
+    gap: Mutex<Option<Instant>>,
     /// Admissions that were not decided.
     pub(crate) failed: AtomicU64,
     /// Settlements that were made.
@@ -85,6 +89,17 @@ impl Health {
                 _ => return Trouble::Silent,
             }
         }
+    }
+
+    /// Until now the server was away, or has just forgotten what it had counted.
+    pub(crate) fn gap_ends(&self) {
+        *self.gap.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long that is ago.
+    pub(crate) fn since_gap(&self) -> Option<Duration> {
+        let gap = *self.gap.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(gap?.elapsed())
     }
 
     pub(crate) fn count(counter: &AtomicU64, by: usize) {

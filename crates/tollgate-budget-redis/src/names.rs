@@ -23,6 +23,11 @@ impl Names {
         Self { prefix, slot }
     }
 
+    /// The key by which a server that has forgotten everything is known.
+    pub(crate) fn memory(&self) -> String {
+        format!("{}:memory", self.prefix)
+    }
+
     /// What the keys of a workspace begin with.
     pub(crate) fn home(&self, workspace: &str) -> String {
         let mut home = format!("{}:{{", self.prefix);

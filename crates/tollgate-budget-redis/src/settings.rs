@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use redis::{Client, IntoConnectionInfo};
 use tokio::sync::{mpsc, watch};
@@ -6,10 +10,12 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     RedisDriver, RedisStore,
     driver::Driver,
+    ids::Ids,
     link::{Health, Link},
+    memory::Memory,
     names::Names,
     script,
-    store::{Ids, Inner},
+    store::Inner,
 };
 
 /// Where the server is, and how it is used.
@@ -91,23 +97,24 @@ impl RedisSettings {
         (store, RedisDriver::new(driver))
     }
 
-    pub(crate) fn assemble(
-        self,
-        clock: Option<Arc<std::sync::atomic::AtomicU64>>,
-    ) -> (RedisStore, Driver) {
+    pub(crate) fn assemble(self, clock: Option<Arc<AtomicU64>>) -> (RedisStore, Driver) {
         let (link, link_seen) = watch::channel(Link::Connecting);
         let (settlements, queue) = mpsc::channel(self.queue);
         let health = Arc::new(Health::default());
-        let driver = Driver::new(
-            self.client,
+        let names = Names::new(&self.prefix, self.slot);
+        let driver = Driver {
+            client: self.client,
             link,
             queue,
-            Arc::clone(&health),
-            self.slot,
-            clock.clone(),
-        );
+            batch: Vec::new(),
+            health: Arc::clone(&health),
+            memory: Memory::new(names.memory()),
+            // By then what was charged has left.
+            patience: self.slot.saturating_mul(61).max(Duration::from_secs(60)),
+            clock: clock.clone(),
+        };
         let store = RedisStore::new(Inner {
-            names: Names::new(&self.prefix, self.slot),
+            names,
             slot: self.slot,
             patience: self.patience,
             link: link_seen,

@@ -20,6 +20,7 @@ use tokio::{
 use tollgate_budget::{Charge, Decision, Limit, Settled, Store, StoreError, Units};
 
 use crate::{
+    ids::Ids,
     link::{Health, Link},
     names::Names,
     script::{self, RESERVE, Verdict},
@@ -106,6 +107,13 @@ impl Store for RedisStore {
 
     fn settle(&self, held: RedisHeld, actual: Units) -> Settled {
         held.0.settle(actual)
+    }
+
+    fn since_gap(&self) -> Option<Duration> {
+        match *self.0.link.borrow() {
+            Link::Down(_) => Some(Duration::ZERO),
+            Link::Connecting | Link::Up(..) => self.0.health.since_gap(),
+        }
     }
 }
 
@@ -251,27 +259,5 @@ impl fmt::Debug for RedisStore {
         f.debug_struct("RedisStore")
             .field("is_connected", &self.is_connected())
             .finish_non_exhaustive()
-    }
-}
-
-/// Names for reservations, which no other process makes.
-pub(crate) struct Ids {
-    first: u128,
-    next: AtomicU64,
-}
-
-impl Ids {
-    pub(crate) fn new() -> Self {
-        let mut first = [0; 16];
-        getrandom::fill(&mut first).expect("the operating system provides randomness");
-        Self {
-            first: u128::from_ne_bytes(first),
-            next: AtomicU64::new(0),
-        }
-    }
-
-    fn next(&self) -> u128 {
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        self.first.wrapping_add(next.into())
     }
 }

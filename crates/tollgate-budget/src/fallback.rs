@@ -16,8 +16,8 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    Charge, Decision, Denial, Dimension, Limit, MemoryStore, Reservation, Settled, Standings,
-    Store, StoreError, Units, memory::nanos,
+    Charge, Decision, Denial, Dimension, Limit, MemoryHeld, MemoryStore, Reservation, Settled,
+    Standings, Store, StoreError, Units, memory::nanos,
 };
 
 /// A store that several processes share, and what decides while that store cannot.
@@ -178,27 +178,34 @@ impl<St: Store> Fallback<St> {
 
     /// Charges the local store, whatever the limits, and finds out what a share of them says.
     fn count(&self, charge: &Charge<'_>, instances: NonZeroU32) -> Option<Counted> {
-        if let Some(never) = too_large(charge, instances) {
-            return Some(Counted {
-                opinion: never,
-                mirror: self.charge_local(charge, |_| Limit::NONE).ok()?.0,
-            });
-        }
-        let (opinion, mirror) = match self.charge_local(charge, |limit| share(limit, instances)) {
-            Ok((mirror, standings)) => (Opinion::Fits(standings), mirror),
-            Err(denial) => (
-                Opinion::Full(denial),
-                self.charge_local(charge, |_| Limit::NONE).ok()?.0,
-            ),
+        let never = too_large(charge, instances);
+        let opinion = match never {
+            Some(never) => never,
+            None => match self.charge_local(charge, |limit| share(limit, instances)) {
+                Decision::Granted { held, standings } => {
+                    let opinion = Opinion::Fits(standings);
+                    return Some(Counted {
+                        opinion,
+                        mirror: self.guard(held),
+                    });
+                }
+                Decision::Denied(denial) => Opinion::Full(denial),
+            },
         };
-        Some(Counted { opinion, mirror })
+        match self.charge_local(charge, |_| Limit::NONE) {
+            Decision::Granted { held, .. } => Some(Counted {
+                opinion,
+                mirror: self.guard(held),
+            }),
+            Decision::Denied(_) => None,
+        }
     }
 
     fn charge_local(
         &self,
         charge: &Charge<'_>,
         limit: impl Fn(Limit) -> Limit,
-    ) -> Result<(Reservation<MemoryStore>, Standings), Denial> {
+    ) -> Decision<MemoryHeld> {
         let (mut one, mut many);
         // The usual case, without an allocation.
         let windows = if let [window] = charge.windows {
@@ -211,14 +218,11 @@ impl<St: Store> Fallback<St> {
         for window in &mut *windows {
             window.limit = limit(window.limit);
         }
-        let charge = Charge { windows, ..*charge };
-        match self.local.decide(&charge) {
-            Decision::Granted { held, standings } => {
-                let mirror = Reservation::new(self.local.clone(), held, Units::ZERO);
-                Ok((mirror, standings))
-            }
-            Decision::Denied(denial) => Err(denial),
-        }
+        self.local.decide(&Charge { windows, ..*charge })
+    }
+
+    fn guard(&self, held: MemoryHeld) -> Reservation<MemoryStore> {
+        Reservation::new(self.local.clone(), held, Units::ZERO)
     }
 }
 

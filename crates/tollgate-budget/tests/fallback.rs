@@ -1,5 +1,10 @@
 //! What holds while a shared store cannot decide, and until it knows all again.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::result_large_err,
+    reason = "tests"
+)]
 
 mod support;
 
