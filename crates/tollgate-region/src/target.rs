@@ -44,14 +44,11 @@ impl Target {
 
 /// Whether the text names this: as a word, or as a part of something else that can only be meant.
 fn names(text: &str, name: &str) -> bool {
-    if name.len() >= UNMISTAKABLE_BYTES {
-        return text.contains(name);
-    }
-    let mut parts = text.split(name);
-    let mut before = parts.next().unwrap_or_default();
-    parts.any(|after| {
-        let before = std::mem::replace(&mut before, after);
-        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+    let mut around = text.split(name).zip(text.split(name).skip(1));
+    around.any(|(before, after)| {
+        let in_word =
+            before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+        !in_word || name.len() >= UNMISTAKABLE_BYTES
     })
 }
 

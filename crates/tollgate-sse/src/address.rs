@@ -85,14 +85,11 @@ impl Address {
 
 /// Whether the word names this: as a whole, or as a part of something else that can only be meant.
 fn names(word: &str, name: &str) -> bool {
-    if name.len() >= UNMISTAKABLE_BYTES {
-        return word.contains(name);
-    }
-    let mut parts = word.split(name);
-    let mut before = parts.next().unwrap_or_default();
-    parts.any(|after| {
-        let before = std::mem::replace(&mut before, after);
-        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+    let mut around = word.split(name).zip(word.split(name).skip(1));
+    around.any(|(before, after)| {
+        let in_word =
+            before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+        !in_word || name.len() >= UNMISTAKABLE_BYTES
     })
 }
 
