@@ -95,8 +95,10 @@ impl BaseUrl {
         // The root's dot makes no other host.
         let host = host.strip_suffix('.').unwrap_or(&host);
         if let Some((resource, domain)) = host.split_once('.') {
-            if AZURE_DOMAINS.contains(&domain) {
-                return format!("{resource}.azure");
+            let mut services = AZURE_SERVICES.iter();
+            let cloud = services.find_map(|service| domain.strip_prefix(service));
+            if let Some(cloud @ ("com" | "us" | "cn")) = cloud {
+                return format!("{resource}.azure.{cloud}");
             }
         }
         let default = if self.scheme == "https" { 443 } else { 80 };
@@ -137,10 +139,10 @@ fn path_segment(text: &str) -> String {
 
 /// Under each of them a resource has the same name (Microsoft, "Custom subdomain names for Azure AI
 /// services").
-const AZURE_DOMAINS: [&str; 3] = [
-    "cognitiveservices.azure.com",
-    "openai.azure.com",
-    "services.ai.azure.com",
+const AZURE_SERVICES: [&str; 3] = [
+    "cognitiveservices.azure.",
+    "openai.azure.",
+    "services.ai.azure.",
 ];
 
 const MAX_DEPLOYMENT_BYTES: usize = 256;

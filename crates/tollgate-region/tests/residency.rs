@@ -536,6 +536,14 @@ fn what_could_leave_a_region_does_not_build() {
             Upstream::azure(name, region(in_region), url, "k").deployment("m", "d")
         };
         let x = new("x", "eu", "https://x.openai.azure.com");
+        let sovereign = url.replace("azure.com", "azure.us");
+        let twin = new("x", "eu", "https://x.openai.azure.us");
+        let built = build(vec![
+            ("eu", vec![twin]),
+            ("us", vec![new("other", "us", &sovereign)]),
+        ]);
+        let is_refused = matches!(built, Err(ConfigError::SharedUrl { .. }));
+        assert_eq!(is_refused, !url.contains("//y"), "{sovereign}");
         let built = build(vec![("eu", vec![x]), ("us", vec![new("other", "us", url)])]);
         let is_refused = matches!(built, Err(ConfigError::SharedUrl { .. }));
         assert_eq!(is_refused, is_same, "{url}");
