@@ -8,11 +8,11 @@ use crate::known;
 
 /// Models without the feature take its default, `medium`, and say so.
 pub(crate) fn verbosity(body: Option<&SharedBody>) -> Option<Rejection> {
-    let value = body.and_then(|body| body.member("verbosity"));
-    let value = match value.as_deref() {
-        Some(br#""medium""# | b"null") => return None,
-        Some(br#""low""#) => "'low'",
-        Some(br#""high""#) => "'high'",
+    let said = body.and_then(|body| said(body, "verbosity"));
+    let value = match said.as_ref().map(Option::as_deref) {
+        Some(None | Some("medium")) => return None,
+        Some(Some("low")) => "'low'",
+        Some(Some("high")) => "'high'",
         _ => "this value",
     };
     Some(unsupported(
@@ -30,10 +30,10 @@ pub(crate) fn temperature(body: &SharedBody, model: &Model) -> Result<(), Reject
     if !model.features().contains(Feature::Reasoning) {
         return Ok(());
     }
-    let reasons = match body.member("reasoning_effort").as_deref() {
-        Some(br#""none""#) => false,
-        None | Some(b"null") => known(model.name()).is_some(),
+    let reasons = match said(body, "reasoning_effort").flatten().as_deref() {
+        Some("none") => false,
         Some(_) => true,
+        None => known(model.name()).is_some(),
     };
     let Some(value) = body.member("temperature").filter(|_| reasons) else {
         return Ok(());
@@ -54,6 +54,11 @@ pub(crate) fn temperature(body: &SharedBody, model: &Model) -> Result<(), Reject
         // No number is `null`: whatever else it is, it is not ours to judge.
         _ => Ok(()),
     }
+}
+
+/// What a member says if it is a string, in whatever spelling, or null.
+fn said(body: &SharedBody, name: &str) -> Option<Option<String>> {
+    serde_json::from_slice(&body.member(name)?).ok()
 }
 
 /// The first models that reasoned do not know the role `developer`; all others take it for `system`
@@ -123,7 +128,15 @@ mod tests {
             (r#""medium""#, None),
             (r#""low""#, Some("does not support 'low' with this model")),
             (r#""high""#, Some("does not support 'high' with this model")),
-            (r#""l\u006fw""#, Some("does not support this value")),
+            (r#""m\u0065dium""#, None),
+            (
+                r#""l\u006fw""#,
+                Some("does not support 'low' with this model"),
+            ),
+            (
+                r#""loud""#,
+                Some("does not support this value with this model"),
+            ),
         ] {
             let refusal = verbosity(Some(&body(&[("verbosity", value)])));
             match (refusal, message) {
@@ -164,7 +177,7 @@ mod tests {
         let newer = Model::new("gpt-5.1").with_features([Feature::Reasoning]);
         let with = |effort| body(&[("reasoning_effort", effort), ("temperature", "0.1")]);
         temperature(&body(&[("temperature", "0.1")]), &newer).unwrap();
-        for fine in ["null", r#""none""#] {
+        for fine in ["null", r#""none""#, r#""n\u006fne""#] {
             temperature(&with(fine), &newer).unwrap();
         }
         assert!(temperature(&with(r#""low""#), &newer).is_err());
