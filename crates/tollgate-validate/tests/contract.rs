@@ -151,7 +151,7 @@ async fn the_facts_say_what_the_prompt_is() {
                     {"type":"image_url","image_url":{"detail":"low","url":"https:\/\/x.example\/y"}},
                     {"type":"input_audio","input_audio":{"data":"aa","format":"wav"}}]},
                 {"role":"assistant","tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},
-                {"role":"tool","tool_call_id":"1","content":"ok"}]}"#,
+                {"role":"tool","tool_call_id":"1","name":"a b","content":"ok"}]}"#,
     );
     let response = call(ValidateLayer::default(), request).await;
     let chat = ChatRequest::of(response.extensions()).unwrap();
@@ -182,7 +182,7 @@ async fn the_facts_say_what_the_prompt_is() {
         .map(|text| (text.kind, &*text.text, text.escaped))
         .collect();
     use InputKind::{Content, Name, Role, Schema, ToolCall, ToolChoice};
-    let expected: [(InputKind, &[u8], bool); 13] = [
+    let expected: [(InputKind, &[u8], bool); 14] = [
         (
             Schema,
             br#"{"type":"function","function":{"name":"f"}}"#,
@@ -208,6 +208,7 @@ async fn the_facts_say_what_the_prompt_is() {
         (ToolCall, b"f", false),
         (ToolCall, br#"{\"a\":1}"#, true),
         (Role, b"tool", false),
+        (Name, b"a b", false),
         (Content, b"ok", false),
     ];
     assert_eq!(texts, expected);

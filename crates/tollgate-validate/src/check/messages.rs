@@ -101,9 +101,12 @@ impl<'j> Check<'j, '_> {
             (Some(Role::Tool), "tool_call_id") => {
                 message.tool_call_id = self.optional_string(path, value)?;
             }
-            (Some(role), "name") if role != Role::Tool => {
-                message.name = self.author(path, value)?;
-            }
+            (Some(Role::Tool), "name") => match value {
+                // It is no member of this role's, but counted like the others'.
+                Value::String(name) => self.found.pieces.push(Piece::of(InputKind::Name, name)),
+                _ => self.finish(value)?,
+            },
+            (Some(_), "name") => message.name = self.author(path, value)?,
             (Some(Role::Assistant), "tool_calls") => self.tool_calls(path, value)?,
             (Some(Role::Assistant), "function_call") => {
                 if self.optional_object(path, value)? {
