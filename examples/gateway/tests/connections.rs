@@ -225,6 +225,22 @@ async fn http2_callers_who_open_no_window_are_cut() {
 }
 
 #[tokio::test]
+async fn over_http2_too_whoever_still_sends_hears_the_refusal() {
+    let gateway = start("limits = { write_stall_ms = 300 }").await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://gateway/openai/eu/v1/chat/completions");
+    let mut sender = sender.ready().await.unwrap();
+    // Its body is never sent.
+    let (answer, _body) = sender
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_busy_gateway_is_healthy() {
     let gateway = start("limits = { in_flight = 1 }").await;
     let caller = Caller::new(&gateway);

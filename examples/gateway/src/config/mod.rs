@@ -107,6 +107,8 @@ impl Config {
         let twice = self.max_body_bytes.saturating_mul(2);
         ServerLimits {
             discard_bytes: Some(discard_bytes.unwrap_or(twice)),
+            // Over HTTP/2 a refusal that waits looks like one that its caller does not read.
+            discard: self.limits.discard.min(self.limits.write_stall / 2),
             ..self.limits
         }
     }
@@ -124,6 +126,10 @@ impl Config {
             ("admin_listen", self.admin_listen != started.admin_listen),
             ("budget.slot_ms", self.budget.slot != started.budget.slot),
             ("budget.store", self.budget.store != started.budget.store),
+            (
+                "budget.on_store_failure",
+                self.budget.on_failure() != started.budget.on_failure(),
+            ),
             ("limits", limits != started.server_limits()),
         ];
         let differing = differs.into_iter().filter(|(_, differs)| *differs);
@@ -182,7 +188,7 @@ pub struct ServerLimits {
     /// How much of a refused request's body is read and thrown away, so that its caller sees the
     /// refusal and not a broken connection. Default: twice `max_body_bytes`.
     pub discard_bytes: Option<u64>,
-    /// How long that may take. Default: 2 s.
+    /// How long that may take, at most half of `write_stall_ms`. Default: 2 s.
     #[serde(rename = "discard_ms", with = "duration::millis")]
     pub discard: Duration,
     /// How long a connection may be idle. Default: 60 s.
