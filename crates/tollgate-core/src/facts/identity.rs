@@ -1,5 +1,6 @@
 use std::{cell::RefCell, cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::Fact;
@@ -144,7 +145,7 @@ impl fmt::Display for Region {
 
 /// The name of one call, printed as `x-request-id` on its answer.
 ///
-/// Minted from 128 random bits by the first layer that finds none. A header of the client's is not
+/// Minted from 128 random bits by the first layer that finds none; one pointer wide. A header of the client's is not
 /// trusted; a host that assigns ids itself inserts [`RequestId::from_header`] in its own
 /// middleware.
 ///
@@ -164,7 +165,7 @@ impl fmt::Display for Region {
 /// # let _ = stack;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId(Arc<HeaderValue>);
 
 impl RequestId {
     /// A fresh id: `req_` and 32 hexadecimal digits.
@@ -174,13 +175,11 @@ impl RequestId {
     /// If the operating system has no source of randomness.
     #[must_use]
     pub fn mint() -> Self {
-        let random = RANDOM.with_borrow_mut(Random::next);
-        let mut text = *b"req_00000000000000000000000000000000";
-        for (digits, byte) in text[4..].chunks_exact_mut(2).zip(random) {
-            digits[0] = HEX[usize::from(byte >> 4)];
-            digits[1] = HEX[usize::from(byte & 15)];
-        }
-        Self(HeaderValue::from_bytes(&text).expect("hexadecimal digits are legal in a header"))
+        let text = FRESH.with_borrow_mut(Fresh::next);
+        let header = HeaderValue::from_maybe_shared(text);
+        Self(Arc::new(
+            header.expect("hexadecimal digits are legal in a header"),
+        ))
     }
 
     /// The `x-request-id` that a host has set or vouches for, if it is visible ASCII of at most
@@ -190,7 +189,7 @@ impl RequestId {
         let value = headers.get("x-request-id")?;
         (1..=128).contains(&value.len()).then_some(())?;
         value.to_str().ok()?;
-        Some(Self(value.clone()))
+        Some(Self(Arc::new(value.clone())))
     }
 
     /// The id as text.
@@ -223,30 +222,38 @@ impl fmt::Display for RequestId {
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
 thread_local! {
-    static RANDOM: RefCell<Random> = const { RefCell::new(Random { bytes: [0; 256], left: 0 }) };
+    static FRESH: RefCell<Fresh> = const { RefCell::new(Fresh(Bytes::new())) };
 }
 
-/// Random bytes for the next ids: asking the operating system takes longer than all else here.
-struct Random {
-    bytes: [u8; 256],
-    left: usize,
-}
+/// The next ids, one behind the other: asking the operating system for randomness takes longer than
+/// all else here, and ids that share their memory are not allocated one by one.
+struct Fresh(Bytes);
 
-impl Random {
-    fn next(&mut self) -> [u8; 16] {
-        if self.left == 0 {
-            getrandom::fill(&mut self.bytes).expect("the operating system provides randomness");
-            self.left = self.bytes.len() / 16;
+impl Fresh {
+    fn next(&mut self) -> Bytes {
+        if self.0.is_empty() {
+            let mut random = [[0; 16]; IDS_AT_ONCE];
+            getrandom::fill(random.as_flattened_mut())
+                .expect("the operating system provides randomness");
+            let mut text = Vec::with_capacity(IDS_AT_ONCE * ID_BYTES);
+            for random in random {
+                text.extend_from_slice(b"req_");
+                for byte in random {
+                    text.push(HEX[usize::from(byte >> 4)]);
+                    text.push(HEX[usize::from(byte & 15)]);
+                }
+            }
+            self.0 = text.into();
         }
-        self.left -= 1;
-        let mut next = [0; 16];
-        next.copy_from_slice(&self.bytes[self.left * 16..][..16]);
-        next
+        self.0.split_to(ID_BYTES)
     }
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const ID_BYTES: usize = 4 + 32;
+/// An id that is kept keeps the memory of all.
+const IDS_AT_ONCE: usize = 16;
 
 #[cfg(test)]
 mod tests {
