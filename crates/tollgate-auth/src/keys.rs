@@ -64,9 +64,12 @@ impl<K: KeyRing + ?Sized> KeyRing for Arc<K> {
 /// # Ok::<_, tollgate_auth::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct ApiKeys {
+pub struct ApiKeys(Arc<Ring>);
+
+#[derive(Clone)]
+struct Ring {
     hasher: Hmac<Sha256>,
-    workspaces: Arc<HashMap<Tag, Workspace>>,
+    workspaces: HashMap<Tag, Workspace>,
 }
 
 impl ApiKeys {
@@ -79,10 +82,10 @@ impl ApiKeys {
     pub fn new() -> Self {
         let mut secret = [0; 64];
         getrandom::fill(&mut secret).expect("the operating system provides randomness");
-        Self {
+        Self(Arc::new(Ring {
             hasher: Hmac::new(&secret.into()),
-            workspaces: Arc::default(),
-        }
+            workspaces: HashMap::new(),
+        }))
     }
 
     /// Adds a key of this workspace. The key itself is not kept.
@@ -114,8 +117,8 @@ impl ApiKeys {
     }
 
     fn digest(mut self, digest: &[u8; 32], workspace: Workspace) -> Result<Self, ConfigError> {
-        let tag = self.tag(digest);
-        match Arc::make_mut(&mut self.workspaces).entry(tag) {
+        let ring = Arc::make_mut(&mut self.0);
+        match ring.workspaces.entry(ring.tag(digest)) {
             Entry::Occupied(holder) if *holder.get() != workspace => Err(ConfigError::SharedKey {
                 workspaces: [holder.get().clone(), workspace],
             }),
@@ -126,7 +129,9 @@ impl ApiKeys {
             }
         }
     }
+}
 
+impl Ring {
     fn tag(&self, digest: &[u8; 32]) -> Tag {
         Tag(self
             .hasher
@@ -140,8 +145,8 @@ impl ApiKeys {
 
 impl KeyRing for ApiKeys {
     fn workspace(&self, key: &[u8]) -> Option<Workspace> {
-        let tag = self.tag(&Sha256::digest(key).into());
-        self.workspaces.get(&tag).cloned()
+        let tag = self.0.tag(&Sha256::digest(key).into());
+        self.0.workspaces.get(&tag).cloned()
     }
 }
 
@@ -154,7 +159,7 @@ impl Default for ApiKeys {
 impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKeys")
-            .field("count", &self.workspaces.len())
+            .field("count", &self.0.workspaces.len())
             .finish_non_exhaustive()
     }
 }
@@ -277,7 +282,7 @@ mod tests {
     fn a_key_has_one_owner() {
         let keys = ApiKeys::new().key("sk-1", acme()).unwrap();
         let again = keys.clone().key("sk-1", acme()).unwrap();
-        assert_eq!(again.workspaces.len(), 1);
+        assert_eq!(again.0.workspaces.len(), 1);
         let stolen = keys.key("sk-1", Workspace::new("globex")).unwrap_err();
         assert_eq!(
             stolen.to_string(),
