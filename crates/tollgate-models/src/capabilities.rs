@@ -109,18 +109,18 @@ fn output_cap(request: &ChatRequest, model: &Model) -> Result<(), Rejection> {
     let Some(cap) = request.output_cap() else {
         return Ok(());
     };
-    let invalid = Rejection::new(RejectionKind::InvalidRequest).with_param(cap.param);
+    let invalid = || Rejection::new(RejectionKind::InvalidRequest).with_param(cap.param);
     // Other servers take it for models that reason: only of those of the catalogue is it known.
     let wants_other =
         || model.features().contains(Feature::Reasoning) && known(model.name()).is_some();
     if cap.param == "max_tokens" && wants_other() {
-        return Err(invalid.with_code("unsupported_parameter").with_message(
+        return Err(invalid().with_code("unsupported_parameter").with_message(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use \
                  'max_completion_tokens' instead.",
         ));
     }
     match model.max_output_tokens() {
-        Some(most) if cap.tokens > u64::from(most) => Err(invalid.with_message(format!(
+        Some(most) if cap.tokens > u64::from(most) => Err(invalid().with_message(format!(
             "{param} is too large: {tokens}. This model supports at most {most} completion \
              tokens, whereas you provided {tokens}.",
             param = cap.param,
