@@ -21,7 +21,7 @@ pin_project! {
     pub struct BudgetBody<R, St: Store = MemoryStore> {
         #[pin]
         inner: ResponseBody<R>,
-        call: Option<OpenCall<St>>,
+        call: Option<Box<OpenCall<St>>>,
     }
 }
 
@@ -33,13 +33,12 @@ impl<R, St: Store> BudgetBody<R, St> {
         }
     }
 
-    pub(crate) fn new(body: R, call: Option<OpenCall<St>>) -> Self
+    pub(crate) fn new(body: R, call: Option<Box<OpenCall<St>>>) -> Self
     where
         R: Body,
     {
         // A body that announces its end at once may never be asked for more.
-        let goes_on = |call: &OpenCall<St>| call.is_open() && !body.is_end_stream();
-        let call = call.filter(goes_on);
+        let call = call.filter(|call| call.is_open() && !body.is_end_stream());
         Self {
             inner: ResponseBody::inner(body),
             call,

@@ -32,20 +32,20 @@ pin_project! {
         St: Store,
     {
         #[pin]
-        state: State<S::Future, St::Reserve, St>,
-        // Until the inner service is called or the call refused.
-        waiting: Option<Waiting<S, B, Arc<Rules<St, C, K>>, R>>,
+        state: State<S::Future, St::Reserve, St, Waiting<S, B, Arc<Rules<St, C, K>>, R>>,
         departure: D,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, Reserve, St: Store> {
-        New,
-        Reserving {
+    enum State<F, Reserve, St: Store, W> {
+        Deciding {
+            // Until the inner service is called or the call refused.
+            waiting: Option<W>,
+            // Until the first poll nothing is asked.
             #[pin]
-            reserve: Reserve,
+            reserve: Option<Reserve>,
             asked: Option<Asked>,
         },
         Calling {
@@ -53,7 +53,7 @@ pin_project! {
             future: F,
             stamps: Option<Stamps>,
             standings: Option<Standings>,
-            call: Option<OpenCall<St>>,
+            call: Option<Box<OpenCall<St>>>,
         },
     }
 }
@@ -80,7 +80,6 @@ where
                 standings: None,
                 call: None,
             },
-            waiting: None,
             departure,
         }
     }
@@ -94,16 +93,20 @@ where
         departure: D,
     ) -> Self {
         let stamps = Stamps::open(&mut head.extensions);
+        let waiting = Some(Waiting {
+            inner,
+            head,
+            body,
+            stamps,
+            rules,
+            render,
+        });
         Self {
-            state: State::New,
-            waiting: Some(Waiting {
-                inner,
-                head,
-                body,
-                stamps,
-                rules,
-                render,
-            }),
+            state: State::Deciding {
+                waiting,
+                reserve: None,
+                asked: None,
+            },
             departure,
         }
     }
@@ -124,27 +127,52 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let verdict = match this.state.as_mut().project() {
-                StateProj::New => {
-                    let waiting = this.waiting.as_ref().expect(POLLED_AGAIN);
-                    waiting.rules.begin(&waiting.head)
-                }
-                StateProj::Reserving { reserve, asked } => {
-                    let decision = ready!(reserve.poll(cx));
-                    let waiting = this.waiting.as_mut().expect(POLLED_AGAIN);
-                    let asked = asked.take().expect(POLLED_AGAIN);
-                    match decision {
-                        Ok(Decision::Granted { held, standings }) => {
-                            let standings = waiting.rules.printed(standings);
-                            let call = waiting.rules.open(&mut waiting.head, held, asked);
-                            let waiting = this.waiting.take().expect(POLLED_AGAIN);
+            match this.state.as_mut().project() {
+                StateProj::Deciding {
+                    waiting,
+                    mut reserve,
+                    asked,
+                } => {
+                    let decision = match reserve.as_mut().as_pin_mut() {
+                        Some(reserve) => Some(ready!(reserve.poll(cx))),
+                        None => None,
+                    };
+                    let decided = waiting.as_mut().expect(POLLED_AGAIN);
+                    let verdict = match decision {
+                        None => decided.rules.begin(&decided.head),
+                        Some(Ok(Decision::Granted { held, standings })) => {
+                            let asked = asked.take().expect(POLLED_AGAIN);
+                            let standings = decided.rules.printed(standings);
+                            let call = decided.rules.open(&mut decided.head, held, asked);
+                            let waiting = waiting.take().expect(POLLED_AGAIN);
                             this.state.set(waiting.call(standings, Some(call)));
                             continue;
                         }
-                        Ok(Decision::Denied(denial)) => {
-                            waiting.rules.denied(&waiting.head, &denial, asked)
+                        Some(Ok(Decision::Denied(denial))) => {
+                            let asked = asked.take().expect(POLLED_AGAIN);
+                            decided.rules.denied(&decided.head, &denial, asked)
                         }
-                        Err(error) => waiting.rules.failed(&waiting.head, &error),
+                        Some(Err(error)) => decided.rules.failed(&decided.head, &error),
+                    };
+                    match verdict {
+                        Ok(Some((next, cost))) => {
+                            reserve.set(Some(next));
+                            *asked = Some(cost);
+                        }
+                        Ok(None) => {
+                            let mut waiting = waiting.take().expect(POLLED_AGAIN);
+                            // Whoever relies on it must not notice that nobody counts.
+                            waiting.head.extensions.insert(UsageSlot::new());
+                            this.state.set(waiting.call(None, None));
+                        }
+                        Err(refusal) => {
+                            let waiting = waiting.take().expect(POLLED_AGAIN);
+                            let dialect = Dialect::of(&waiting.head.headers);
+                            let response = waiting.stamps.refuse(refusal, dialect, &waiting.render);
+                            return Poll::Ready(Ok(response.map(|bytes| {
+                                this.departure.prepare(BudgetBody::local(bytes), false)
+                            })));
+                        }
                     }
                 }
                 StateProj::Calling {
@@ -179,25 +207,6 @@ where
                         this.departure.prepare(body, is_open)
                     })));
                 }
-            };
-            match verdict {
-                Ok(Some((reserve, asked))) => this.state.set(State::Reserving {
-                    reserve,
-                    asked: Some(asked),
-                }),
-                Ok(None) => {
-                    let mut waiting = this.waiting.take().expect(POLLED_AGAIN);
-                    // Whoever relies on it must not notice that nobody counts.
-                    waiting.head.extensions.insert(UsageSlot::new());
-                    this.state.set(waiting.call(None, None));
-                }
-                Err(refusal) => {
-                    let waiting = this.waiting.take().expect(POLLED_AGAIN);
-                    let dialect = Dialect::of(&waiting.head.headers);
-                    let response = waiting.stamps.refuse(refusal, dialect, &waiting.render);
-                    return Poll::Ready(Ok(response
-                        .map(|bytes| this.departure.prepare(BudgetBody::local(bytes), false))));
-                }
             }
         }
     }
@@ -207,11 +216,11 @@ impl<S, B, Rules, R> Waiting<S, B, Rules, R>
 where
     S: Service<Request<B>>,
 {
-    fn call<Reserve, St: Store>(
+    fn call<Reserve, St: Store, W>(
         mut self,
         standings: Option<Standings>,
-        call: Option<OpenCall<St>>,
-    ) -> State<S::Future, Reserve, St> {
+        call: Option<Box<OpenCall<St>>>,
+    ) -> State<S::Future, Reserve, St, W> {
         let request = Request::from_parts(self.head, self.body);
         State::Calling {
             future: self.inner.call(request),

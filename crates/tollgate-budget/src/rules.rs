@@ -148,7 +148,9 @@ where
     }
 
     /// The store has granted what was asked.
-    pub(crate) fn open(&self, head: &mut Parts, held: St::Held, asked: Asked) -> OpenCall<St> {
+    ///
+    /// In a box, because answers are moved through every layer outside.
+    pub(crate) fn open(&self, head: &mut Parts, held: St::Held, asked: Asked) -> Box<OpenCall<St>> {
         let Asked {
             plan,
             cost,
@@ -164,7 +166,7 @@ where
         }
         let usage = UsageSlot::new();
         head.extensions.insert(usage.clone());
-        OpenCall::new(reservation, cost, plan, usage, ends)
+        Box::new(OpenCall::new(reservation, cost, plan, usage, ends))
     }
 
     /// The store has no room: ask for less, or refuse.
