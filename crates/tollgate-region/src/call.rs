@@ -33,7 +33,8 @@ pub(crate) struct Call<S, C, R> {
     pub(crate) stamps: Stamps,
     pub(crate) dialect: Dialect,
     pub(crate) deadline: Instant,
-    pub(crate) replay: Option<Replay<S>>,
+    /// Apart, because most calls need none, and calls are moved through every layer outside.
+    pub(crate) replay: Option<Box<Replay<S>>>,
     pub(crate) lease: Lease,
     /// Empty, without an allocation, until something has failed.
     pub(crate) tried: Vec<Arc<Target>>,

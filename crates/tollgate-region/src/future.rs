@@ -25,9 +25,8 @@ pin_project! {
     /// The answer of a [`ToUpstream`](crate::ToUpstream) service.
     pub struct UpstreamFuture<S, F, B, P, C, R> {
         #[pin]
-        state: State<F, P>,
+        state: State<F, P, C, R>,
         call: Option<Call<S, C, R>>,
-        refusal: Option<Refusal<C, R>>,
         #[pin]
         clock: Option<Sleep>,
         body: PhantomData<fn(B)>,
@@ -36,14 +35,14 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, P> {
+    enum State<F, P, C, R> {
         /// Not for this layer.
         Passing {
             #[pin]
             future: F,
         },
         /// Refused before anything was sent.
-        Refusing,
+        Refusing { refusal: Option<Refusal<C, R>> },
         /// The first attempt cannot even be made.
         Failing { verdict: Option<Verdict> },
         /// A further attempt waits for the service to be ready.
@@ -71,11 +70,10 @@ struct Refusal<C, R> {
 }
 
 impl<S, F, B, P, C, R> UpstreamFuture<S, F, B, P, C, R> {
-    fn new(state: State<F, P>) -> Self {
+    fn new(state: State<F, P, C, R>) -> Self {
         Self {
             state,
             call: None,
-            refusal: None,
             clock: None,
             body: PhantomData,
         }
@@ -91,16 +89,13 @@ impl<S, F, B, P, C, R> UpstreamFuture<S, F, B, P, C, R> {
         dialect: Dialect,
         common: Arc<Common<C, R>>,
     ) -> Self {
-        let refusal = Refusal {
+        let refusal = Some(Refusal {
             stamps,
             rejection,
             dialect,
             common,
-        };
-        Self {
-            refusal: Some(refusal),
-            ..Self::new(State::Refusing)
-        }
+        });
+        Self::new(State::Refusing { refusal })
     }
 
     pub(crate) fn send(call: Call<S, C, R>, future: F) -> Self {
@@ -112,7 +107,7 @@ impl<S, F, B, P, C, R> UpstreamFuture<S, F, B, P, C, R> {
         Self::begin(call, State::Failing { verdict })
     }
 
-    fn begin(call: Call<S, C, R>, state: State<F, P>) -> Self {
+    fn begin(call: Call<S, C, R>, state: State<F, P, C, R>) -> Self {
         Self {
             clock: Some(sleep_until(call.attempt_deadline())),
             call: Some(call),
@@ -140,8 +135,8 @@ where
                         Ok(answer.map(|body| UpstreamBody::new(ResponseBody::inner(body), None)))
                     });
                 }
-                StateProj::Refusing => {
-                    let refusal = this.refusal.take().expect(COMPLETED);
+                StateProj::Refusing { refusal } => {
+                    let refusal = refusal.take().expect(COMPLETED);
                     let Refusal {
                         stamps,
                         rejection,

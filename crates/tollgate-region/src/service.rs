@@ -132,11 +132,13 @@ where
             tally.not_replayable.fetch_add(1, Relaxed);
         }
         let can_replay = settings.attempts > 1 && pool.has_alternatives();
-        let replay = shared.as_ref().filter(|_| can_replay).map(|shared| Replay {
-            service: self.inner.clone(),
-            outgoing: outgoing.clone(),
-            extensions: head.extensions.clone(),
-            shared: shared.clone(),
+        let replay = shared.as_ref().filter(|_| can_replay).map(|shared| {
+            Box::new(Replay {
+                service: self.inner.clone(),
+                outgoing: outgoing.clone(),
+                extensions: head.extensions.clone(),
+                shared: shared.clone(),
+            })
         });
         let body = match &shared {
             Some(shared) => Ok(shared),

@@ -47,14 +47,14 @@ pin_project! {
         Holding {
             head: Option<Parts>,
             stream: Option<Box<Stream<B, T>>>,
-            terms: Terms<R>,
+            terms: Box<Terms<R>>,
         },
         Reading {
             head: Option<Parts>,
             body: B,
             answer: Option<JsonAnswer>,
             clocks: Clocks,
-            terms: Terms<R>,
+            terms: Box<Terms<R>>,
         },
     }
 }
@@ -62,7 +62,8 @@ pin_project! {
 /// What a request has left behind for its answer.
 pub(crate) struct Call<T, R> {
     pub(crate) tap: T,
-    pub(crate) terms: Terms<R>,
+    /// Apart, because futures are moved through every layer outside.
+    pub(crate) terms: Box<Terms<R>>,
 }
 
 /// The same without what only one stream can have.
@@ -196,7 +197,7 @@ impl<R: Render> Terms<R> {
         }
     }
 
-    fn hold<F, B, T>(self, answer: Response<B>, tap: T) -> State<F, B, T, R> {
+    fn hold<F, B, T>(self: Box<Self>, answer: Response<B>, tap: T) -> State<F, B, T, R> {
         let (mut head, body) = answer.into_parts();
         let headers = &mut head.headers;
         headers.remove(CONTENT_LENGTH);
@@ -232,7 +233,7 @@ impl<R: Render> Terms<R> {
         answer.body().size_hint().lower() > self.settings.max_json_bytes as u64
     }
 
-    fn read<F, B, T>(self, answer: Response<B>) -> State<F, B, T, R> {
+    fn read<F, B, T>(self: Box<Self>, answer: Response<B>) -> State<F, B, T, R> {
         let (head, body) = answer.into_parts();
         State::Reading {
             head: Some(head),

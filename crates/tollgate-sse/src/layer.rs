@@ -254,7 +254,7 @@ impl<T: Tap + Clone, M, R: Render + Clone> SseLayer<T, M, R> {
         let mut tap = self.tap.clone();
         tap.start(extensions);
         let address = Address::of(head);
-        let terms = Terms {
+        let terms = Box::new(Terms {
             settings,
             address,
             show_usage: chat.is_none_or(ChatRequest::usage_wanted),
@@ -265,7 +265,7 @@ impl<T: Tap + Clone, M, R: Render + Clone> SseLayer<T, M, R> {
             dialect: Dialect::of(&head.headers),
             bodiless: head.method == Method::HEAD,
             render: self.render.clone(),
-        };
+        });
         Call { tap, terms }
     }
 }
