@@ -11,17 +11,17 @@ use super::Problem;
 
 /// What `serde` has to say, with the key that it does not name.
 pub(super) fn syntax_problem(text: &str, error: &Error) -> Problem {
+    let source = Source::new(text);
     let span = error.span();
     let key = span.as_ref().and_then(|span| {
-        let document = DeTable::parse(text).ok()?;
         let mut key = String::new();
-        innermost_table(document.get_ref(), span, &mut key);
+        innermost_table(source.document.as_ref()?.get_ref(), span, &mut key);
         Some(key)
     });
     // The second line of some messages repeats what the file says.
     let message = error.message().lines().next().unwrap_or_default();
     let mut problem = Problem::new(key.unwrap_or_default(), without_value(message));
-    problem.line = span.map(|span| line_of(text, span.start));
+    problem.line = span.map(|span| source.line_of(span.start));
     problem
 }
 
@@ -37,13 +37,33 @@ fn without_value(message: &str) -> String {
     }
 }
 
-/// Adds the line of the problem's key, or of the closest table around it.
-pub(super) fn with_line(text: &str, mut problem: Problem) -> Problem {
-    if let Ok(document) = DeTable::parse(text) {
-        let offset = offset_of(document.get_ref(), &problem.key);
-        problem.line = offset.map(|offset| line_of(text, offset));
+/// The text of a file in which problems were found. It is read once, however many they are.
+pub(super) struct Source<'t> {
+    document: Option<Spanned<DeTable<'t>>>,
+    /// Where lines end.
+    ends: Vec<usize>,
+}
+
+impl<'t> Source<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self {
+            document: DeTable::parse(text).ok(),
+            ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+        }
     }
-    problem
+
+    /// Adds the line of the problem's key, or of the closest table around it.
+    pub(super) fn with_line(&self, mut problem: Problem) -> Problem {
+        if let Some(document) = &self.document {
+            let offset = offset_of(document.get_ref(), &problem.key);
+            problem.line = offset.map(|offset| self.line_of(offset));
+        }
+        problem
+    }
+
+    fn line_of(&self, offset: usize) -> usize {
+        1 + self.ends.partition_point(|end| *end < offset)
+    }
 }
 
 /// Appends the path of the key at which the span begins.
@@ -133,11 +153,6 @@ fn index_of(path: &str) -> Option<(usize, &str)> {
     Some((index.parse().ok()?, rest))
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().iter().take(offset);
-    1 + before.filter(|byte| **byte == b'\n').count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +160,7 @@ mod tests {
     const TEXT: &str = "a = 1\n[models.\"gpt-4.1\"]\nx = 2\n[[r.eu.u]]\nname = \"n\"\n[[r.eu.u]]\nname = \"m\"\nd = { k = 5 }\n";
 
     fn line(key: &str) -> Option<usize> {
-        with_line(TEXT, Problem::new(key, "")).line
+        Source::new(TEXT).with_line(Problem::new(key, "")).line
     }
 
     #[test]

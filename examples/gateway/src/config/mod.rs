@@ -93,10 +93,9 @@ impl Config {
         if problems.is_empty() {
             return Ok(config);
         }
-        let problems = problems
-            .into_iter()
-            .map(|problem| locate::with_line(text, problem))
-            .collect();
+        let source = locate::Source::new(text);
+        let problems = problems.into_iter();
+        let problems = problems.map(|problem| source.with_line(problem)).collect();
         Err(ConfigError::new(file, problems))
     }
 
@@ -368,6 +367,15 @@ mod tests {
             "{problems}"
         );
         assert_eq!(problems.lines().count(), 2, "{problems}");
+    }
+
+    #[test]
+    fn what_is_wrong_everywhere_is_said_for_a_while() {
+        let wrong = "[[workspaces]]\nname = \"\"\napi_keys = [\"k\"]\n".repeat(5_000);
+        let said = problems(&format!("{DEMO}\n{wrong}"));
+        assert!(said.contains("workspaces[9].name: "), "{said}");
+        assert_eq!(said.lines().count(), 51, "{said}");
+        assert!(said.ends_with(" more"), "{said}");
     }
 
     #[test]

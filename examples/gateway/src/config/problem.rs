@@ -1,6 +1,7 @@
 use std::{fmt, io};
 
-/// Everything that is wrong with a configuration, one line for each problem.
+/// Everything that is wrong with a configuration, one line for each problem; printed are the first
+/// of them.
 #[derive(Debug)]
 pub struct ConfigError {
     file: String,
@@ -50,7 +51,7 @@ impl Problem {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.problems.iter().enumerate() {
+        for (at, problem) in self.problems.iter().take(MOST_PRINTED).enumerate() {
             if at > 0 {
                 f.write_str("\n")?;
             }
@@ -64,8 +65,14 @@ impl fmt::Display for ConfigError {
             }
             f.write_str(&problem.message)?;
         }
-        Ok(())
+        match self.problems.len().saturating_sub(MOST_PRINTED) {
+            0 => Ok(()),
+            more => write!(f, "\n{}: and {more} more", self.file),
+        }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+// A reload writes them to the log.
+const MOST_PRINTED: usize = 50;
