@@ -131,6 +131,12 @@ impl<St: Store> Fallback<St> {
         &self.primary
     }
 
+    /// What happens when that cannot decide.
+    #[must_use]
+    pub fn on_failure(&self) -> OnFailure {
+        self.rule
+    }
+
     /// Whether the primary could not decide when it was asked last, or does not know yet all that was
     /// used without it.
     #[must_use]

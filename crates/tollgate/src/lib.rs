@@ -361,6 +361,31 @@
 //! # }
 //! ```
 //!
+//! ## Several gateways, one budget
+//!
+//! With the feature `budget-redis` budgets are counted where several processes find them, and as
+//! exactly. While the server fails, each admits its share:
+//!
+//! ```
+//! # #[cfg(feature = "budget-redis")]
+//! # async fn layer(limits: tollgate::Limits) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::num::NonZeroU32;
+//!
+//! use tollgate::{BudgetLayer, Fallback, OnFailure, RedisSettings};
+//!
+//! let (store, driver) = RedisSettings::new("redis://127.0.0.1/")?.build();
+//! tokio::spawn(driver);
+//! let instances = NonZeroU32::new(3).unwrap();
+//! let store = Fallback::new(store, OnFailure::LocalShare { instances });
+//! let layer = BudgetLayer::new(store, limits);
+//! # drop(layer);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Another database takes a [`Store`](budget::Store) of your own: the repository's
+//! `examples/custom-store` has one.
+//!
 //! ## axum in front, reqwest behind
 //!
 //! reqwest wants bodies that are `Sync`, and axum's is not. What [`ValidateLayer`] has read of it is,
@@ -379,6 +404,8 @@
 //! * `auth`, `budget`, `models`, `region`, `sse`, `tokens`, `validate`: the layer, or crate, of
 //!   that name.
 //! * `full`: all of these, with `hyper-util`, `tower` and `tracing`.
+//! * `budget-redis`: budgets that several processes share. Implies `budget`, and brings a client of
+//!   Redis, so it is not in `full`.
 //! * `hyper-util`: knows the errors of hyper-util's client, so that failed attempts can be told
 //!   apart and tried again. Implies `region`.
 //! * `tokens-exact`: exact token counts. Implies `tokens`, and makes the binary 50 MB larger, so
@@ -434,7 +461,12 @@ pub use tollgate_auth::{self as auth, ApiKeyLayer, ApiKeys, KeyRing};
 
 #[cfg(feature = "budget")]
 #[cfg_attr(docsrs, doc(cfg(feature = "budget")))]
-pub use tollgate_budget::{self as budget, BudgetLayer, Limits, MemoryStore, Quota};
+pub use tollgate_budget::{
+    self as budget, BudgetLayer, Fallback, Limits, MemoryStore, OnFailure, Quota,
+};
+#[cfg(feature = "budget-redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "budget-redis")))]
+pub use tollgate_budget_redis::{self as budget_redis, RedisSettings, RedisStore};
 
 #[cfg(feature = "models")]
 #[cfg_attr(docsrs, doc(cfg(feature = "models")))]

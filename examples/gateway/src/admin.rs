@@ -20,6 +20,7 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
 };
+use tollgate::OnFailure;
 
 use crate::{
     metrics::{self, Metrics},
@@ -72,11 +73,17 @@ impl Admin {
             "/readyz" if !self.is_loaded() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "loading vocabularies\n")
             }
-            "/readyz" => text(StatusCode::OK, "ready\n"),
-            "/metrics" => text(
-                StatusCode::OK,
-                self.metrics.render(&self.insight.borrow().upstreams),
-            ),
+            "/readyz" => match self.insight.borrow().store.shared() {
+                Some(store) if !store.primary().is_connected() => match store.on_failure() {
+                    // Calls are refused.
+                    OnFailure::Closed => {
+                        text(StatusCode::SERVICE_UNAVAILABLE, "no store of budgets\n")
+                    }
+                    _ => text(StatusCode::OK, "ready without the store of budgets\n"),
+                },
+                _ => text(StatusCode::OK, "ready\n"),
+            },
+            "/metrics" => text(StatusCode::OK, self.metrics.render(&self.insight.borrow())),
             "/admin/upstreams" => {
                 let report = metrics::report(&self.insight.borrow().upstreams);
                 let mut response = text(StatusCode::OK, format!("{report:#}\n"));

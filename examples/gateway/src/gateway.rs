@@ -1,9 +1,10 @@
-use std::{error::Error, fmt, future::pending, io, net::SocketAddr, sync::Arc};
+use std::{error::Error, fmt, future::pending, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 
 use crate::{
@@ -45,7 +46,9 @@ impl Gateway {
         let admin_address = admin_address.transpose().map_err(StartError::build)?;
 
         let metrics = Metrics::new().map_err(StartError::build)?;
-        let mut foundation = Foundation::new(&config, Arc::clone(&metrics));
+        let foundation = Foundation::new(&config, Arc::clone(&metrics));
+        let mut foundation = foundation.map_err(StartError::Build)?;
+        let store = foundation.driver();
         foundation
             .prepare(&config)
             .await
@@ -58,7 +61,8 @@ impl Gateway {
         let (stop, mut stop_seen) = watch::channel(false);
         let (reload, mut reloads) = mpsc::channel::<Reload>(1);
         let limits = config.server_limits();
-        let server = tokio::spawn(async move {
+        let store = store.map(tokio::spawn);
+        let serving = async move {
             let mut helpers = JoinSet::new();
             if let Some(listener) = admin_listener {
                 helpers.spawn(admin::serve(listener, Arc::clone(&admin)));
@@ -92,6 +96,13 @@ impl Gateway {
                 () = serving => {}
                 () = reloading => {}
             }
+        };
+        let server = tokio::spawn(async move {
+            serving.await;
+            // By now nothing uses the store, and what calls have left is told to it.
+            if let Some(store) = store {
+                let _ = timeout(TELL, store).await;
+            }
         });
         Ok(Self {
             address,
@@ -110,7 +121,8 @@ impl Gateway {
     /// If the configuration cannot be turned into a stack.
     pub async fn check(config: &Config) -> Result<(), StartError> {
         let metrics = Metrics::new().map_err(StartError::build)?;
-        let mut foundation = Foundation::new(config, metrics);
+        let foundation = Foundation::new(config, metrics);
+        let mut foundation = foundation.map_err(StartError::Build)?;
         foundation
             .prepare(config)
             .await
@@ -162,6 +174,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| StartError::Bind { address, error })
 }
+
+/// How long that may take.
+const TELL: Duration = Duration::from_secs(2);
 
 /// Why a gateway did not start.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //! | how the layers are stacked | `stack.rs` |
 //! | what is served where | `routes.rs` |
 //! | how connections are accepted, timed and ended | `server/` |
+//! | where budgets are counted | `store.rs` |
 //! | what can be configured | [`config`] |
 //! | the upstreams of the demo | [`simulated`] |
 //!
@@ -28,6 +29,7 @@ mod server;
 pub mod signals;
 pub mod simulated;
 mod stack;
+mod store;
 mod upstream_client;
 mod upstreams;
 

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Error as ClientError;
 use tollgate::{
     ApiKeyLayer, ApiKeys, BudgetLayer, DrainBody, ExactCounter, GateLayer, HyperUtil, Limits,
-    MemoryStore, ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, RequestBody,
-    SseLayer, UpstreamLayer, Upstreams, ValidateLayer, Workspace,
+    ModelList, Models, ModelsLayer, Policy, Region, RegionLayer, RequestBody, SseLayer,
+    UpstreamLayer, Upstreams, ValidateLayer, Workspace, budget_redis::RedisDriver,
 };
 use tower::{BoxError, Service, ServiceBuilder};
 
@@ -18,6 +18,7 @@ use crate::{
     config::{Config, PolicyName, TokenCounts},
     metrics::{Budgets, Metrics},
     routes::{Leaves, Route},
+    store::BudgetStore,
     upstream_client::UpstreamClients,
     upstreams::{self, SimulatedUpstreams},
 };
@@ -25,7 +26,9 @@ use crate::{
 /// What outlives a stack: a new configuration builds the next one on it.
 #[derive(Debug)]
 pub(crate) struct Foundation {
-    budget: BudgetLayer<MemoryStore>,
+    budget: BudgetLayer<BudgetStore>,
+    store: BudgetStore,
+    driver: Option<RedisDriver>,
     limits: Limits,
     simulated: SimulatedUpstreams,
     clients: Option<UpstreamClients<AttemptBody>>,
@@ -46,18 +49,27 @@ pub(crate) struct Stack<S> {
 pub(crate) struct Insight {
     pub(crate) upstreams: Upstreams,
     pub(crate) counter: ExactCounter,
+    pub(crate) store: BudgetStore,
 }
 
 impl Foundation {
-    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
-        let store = MemoryStore::new().slot(config.budget.slot);
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, BoxError> {
+        let (store, driver) = BudgetStore::new(&config.budget)?;
         let limits = config.limits();
-        Self {
-            budget: BudgetLayer::new(store, limits.clone()).observe(Budgets::new(metrics)),
+        let budget = BudgetLayer::new(store.clone(), limits.clone());
+        Ok(Self {
+            budget: budget.observe(Budgets::new(metrics)),
+            store,
+            driver,
             limits,
             simulated: SimulatedUpstreams::default(),
             clients: None,
-        }
+        })
+    }
+
+    /// What has to run so that budgets are counted, the first time that this is asked.
+    pub(crate) fn driver(&mut self) -> Option<RedisDriver> {
+        self.driver.take()
     }
 
     /// Starts the simulated upstreams that the configuration asks for.
@@ -131,7 +143,11 @@ impl Foundation {
 
         self.clients = Some(clients);
         self.limits.replace(config.limits());
-        let insight = Insight { upstreams, counter };
+        let insight = Insight {
+            upstreams,
+            counter,
+            store: self.store.clone(),
+        };
         Ok(Stack { service, insight })
     }
 }

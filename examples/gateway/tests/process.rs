@@ -64,8 +64,20 @@ fn a_configuration_is_checked() {
         (
             "store",
             "# store = \"memory\"",
+            "store = \"mysql://canary@127.0.0.1/0\"",
+            "budget.store: expected \"memory\" or redis://",
+        ),
+        (
+            "store",
+            "# store = \"memory\"",
             "store = \"redis://127.0.0.1/0\"",
-            "budget.store: ",
+            "budget.store: how many gateways share it?",
+        ),
+        (
+            "store",
+            "# store = \"memory\"",
+            "store_env = \"NOWHERE\"",
+            "budget.store_env: there is no environment variable NOWHERE",
         ),
         (
             "feature",

@@ -1,9 +1,13 @@
-use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use serde::Deserialize;
-use tollgate::{Limits, Quota};
+use tollgate::{Limits, OnFailure, Quota};
 
-use super::{Config, duration};
+use super::{Config, Secret, duration};
 
 /// What each workspace may use of each model, unless an override says otherwise.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,10 +21,20 @@ pub struct BudgetConfig {
     /// The length of a sixtieth of the window, so that tests can shorten the minute. Default: 1 s.
     #[serde(rename = "slot_ms", with = "duration::millis")]
     pub slot: Duration,
-    /// Where counters are kept: `memory`, each gateway for itself.
-    pub store: String,
-    /// What happens when the store fails. Memory does not.
+    /// Where counters are kept: `memory`, each gateway for itself, or the URL of a Redis or Valkey
+    /// that gateways share, which may hold credentials. Default: `memory`.
+    pub store: Secret,
+    /// The environment variable that holds the store's URL.
+    pub store_env: Option<String>,
+    /// How long a call waits for the store's decision. Default: 50 ms.
+    #[serde(rename = "store_wait_ms", with = "duration::millis")]
+    pub store_wait: Duration,
+    /// What happens to calls while the store cannot decide. Memory always can. Default:
+    /// `local-share`.
     pub on_store_failure: StoreFailure,
+    /// How many gateways share the store, of which each grants an even part of the limits while it
+    /// cannot decide. Needed for that alone.
+    pub instances: Option<NonZeroU32>,
 }
 
 impl Default for BudgetConfig {
@@ -29,8 +43,28 @@ impl Default for BudgetConfig {
             requests_per_minute: NonZeroU64::MIN.saturating_add(499),
             tokens_per_minute: NonZeroU64::MIN.saturating_add(59_999),
             slot: Duration::from_secs(1),
-            store: "memory".to_owned(),
+            store: Secret::new(MEMORY),
+            store_env: None,
+            store_wait: Duration::from_millis(50),
             on_store_failure: StoreFailure::LocalShare,
+            instances: None,
+        }
+    }
+}
+
+impl BudgetConfig {
+    /// Whether gateways share the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.expose() != MEMORY
+    }
+
+    /// What happens to calls while the store cannot decide.
+    pub(crate) fn on_failure(&self) -> OnFailure {
+        match (self.on_store_failure, self.instances) {
+            (StoreFailure::Open, _) => OnFailure::Open,
+            (StoreFailure::LocalShare, Some(instances)) => OnFailure::LocalShare { instances },
+            // The check asks for their number.
+            (StoreFailure::Closed | StoreFailure::LocalShare, _) => OnFailure::Closed,
         }
     }
 }
@@ -42,7 +76,7 @@ impl Default for BudgetConfig {
 pub enum StoreFailure {
     /// They are refused.
     Closed,
-    /// Each gateway grants its share of the limits by its own count.
+    /// Each gateway grants its share of the limits, by its own count.
     LocalShare,
     /// They pass.
     Open,
@@ -100,6 +134,8 @@ impl Config {
         )
     }
 }
+
+const MEMORY: &str = "memory";
 
 impl BudgetOverride {
     fn differs(&self) -> bool {

@@ -126,6 +126,10 @@ impl Config {
             ("budget.slot_ms", self.budget.slot != started.budget.slot),
             ("budget.store", self.budget.store != started.budget.store),
             (
+                "budget.store_wait_ms",
+                self.budget.store_wait != started.budget.store_wait,
+            ),
+            (
                 "budget.on_store_failure",
                 self.budget.on_failure() != started.budget.on_failure(),
             ),

@@ -9,12 +9,15 @@
 //! | `tollgate_panics_total` | | bugs that were caught |
 //! | `tollgate_streams_total` | `ending` | streams: `complete`, `failed`, `left` by their caller |
 //! | `tollgate_budget_…` | `workspace`, `model` | what is charged, refunded, owed, denied |
+//! | `tollgate_budget_store_…` | | the store that gateways share, and what is done without it |
 //! | `tollgate_upstream_…` | `region`, `upstream`, `model` | attempts, failures, breakers |
 //! | `tollgate_region_…` | `region` | calls, retries; and dispatches elsewhere, which must stay 0 |
 //!
 //! Labels come from the configuration and from fixed sets, never from a caller.
 
 mod budgets;
+mod metric;
+mod store;
 mod upstreams;
 
 use std::{
@@ -33,7 +36,9 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use tollgate::{Rejection, Upstreams};
+use tollgate::Rejection;
+
+use crate::stack::Insight;
 
 pub(crate) use self::{budgets::Budgets, upstreams::report};
 
@@ -92,9 +97,10 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format.
-    pub(crate) fn render(&self, upstreams: &Upstreams) -> String {
+    pub(crate) fn render(&self, insight: &Insight) -> String {
         let mut text = self.handle.render();
-        text.push_str(&upstreams::render(upstreams));
+        text.push_str(&store::render(&insight.store));
+        text.push_str(&upstreams::render(&insight.upstreams));
         text
     }
 

@@ -1,12 +1,12 @@
 //! How upstreams are doing, read when somebody asks.
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
 use tollgate::{
     Upstreams,
     region::{BreakerState, DeploymentStatus, RegionStatus},
 };
+
+use super::metric::{Metric, counter, gauge};
 
 /// Everything in Prometheus' text format.
 pub(super) fn render(upstreams: &Upstreams) -> String {
@@ -68,51 +68,9 @@ fn breaker(state: BreakerState) -> &'static str {
     }
 }
 
-struct Metric<T: 'static> {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    value: fn(&T) -> u64,
-}
-
-impl<T> Metric<T> {
-    fn render(&self, text: &mut String, of: &[T], labels: fn(&T) -> String) {
-        let Self {
-            name,
-            kind,
-            help,
-            value,
-        } = self;
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for of in of {
-            let _ = writeln!(text, "{name}{{{}}} {}", labels(of), value(of));
-        }
-        text.push('\n');
-    }
-}
-
 /// A label's value as the format wants it.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', r#"\""#)
-}
-
-const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> u64) -> Metric<T> {
-    Metric {
-        name,
-        kind: "counter",
-        help,
-        value,
-    }
-}
-
-const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> u64) -> Metric<T> {
-    Metric {
-        name,
-        kind: "gauge",
-        help,
-        value,
-    }
 }
 
 const DEPLOYMENTS: [Metric<DeploymentStatus>; 7] = [

@@ -42,8 +42,14 @@ pub struct Running {
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// The same, with these environment variables.
+    pub fn start_in(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut process = binary()
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

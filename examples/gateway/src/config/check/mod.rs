@@ -4,9 +4,9 @@ mod regions;
 
 use std::collections::BTreeSet;
 
-use tollgate::{ApiKeys, KeyRing, Workspace};
+use tollgate::{ApiKeys, KeyRing, RedisSettings, Workspace};
 
-use super::{Config, Problem, Secret, WorkspaceConfig};
+use super::{Config, Problem, Secret, StoreFailure, WorkspaceConfig};
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -15,6 +15,7 @@ pub(super) fn check(config: &mut Config, environment: Environment<'_>) -> Vec<Pr
     let mut report = Report(Vec::new());
     check_addresses(config, &mut report);
     check_limits(config, &mut report);
+    check_store(config, environment, &mut report);
     check_budget(config, &mut report);
     check_models(config, &mut report);
     check_workspaces(config, environment, &mut report);
@@ -49,15 +50,36 @@ fn check_limits(config: &Config, report: &mut Report) {
     }
 }
 
-fn check_budget(config: &Config, report: &mut Report) {
-    match config.budget.store.as_str() {
-        "memory" => {}
-        store if store.starts_with("redis://") => report.add(
-            "budget.store",
-            "this gateway is built without the Redis store: use \"memory\"",
-        ),
-        _ => report.add("budget.store", "expected \"memory\""),
+fn check_store(config: &mut Config, environment: Environment<'_>, report: &mut Report) {
+    let budget = &mut config.budget;
+    let mut key = "budget.store";
+    if let Some(name) = &budget.store_env {
+        key = "budget.store_env";
+        match environment(name) {
+            Some(store) => budget.store = Secret::new(store.trim()),
+            None => {
+                report.add(key, format!("there is no environment variable {name}"));
+                return;
+            }
+        }
     }
+    if !budget.is_shared() {
+        return;
+    }
+    // The error does not repeat what may hold a password.
+    if let Err(error) = RedisSettings::new(budget.store.expose()) {
+        report.add(key, format!("expected \"memory\" or redis://…: {error}"));
+    }
+    if budget.on_store_failure == StoreFailure::LocalShare && budget.instances.is_none() {
+        report.add(
+            key,
+            "how many gateways share it? State `instances`: each grants an even part of the limits \
+             while the store fails, unless on_store_failure is \"closed\" or \"open\"",
+        );
+    }
+}
+
+fn check_budget(config: &Config, report: &mut Report) {
     for (name, model) in &config.models {
         if !model.budget.models.is_empty() {
             report.add(
