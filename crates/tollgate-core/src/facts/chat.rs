@@ -358,7 +358,7 @@ pub enum ImageDetail {
     Auto,
     /// A fixed, small number of tokens.
     Low,
-    /// By the size of the image.
+    /// By the size of the image, which the newest models are also shown unshrunk.
     High,
 }
 

@@ -21,6 +21,9 @@ const TYPES: &[&str] = &[
     "file",
 ];
 
+/// How closely an image is looked at; the newest models take it as it is.
+const DETAILS: &[&str] = &["auto", "low", "high", "original"];
+
 /// Where each type of part stands first in a content, in the order of [`TYPES`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PartKinds([Option<usize>; 6]);
@@ -137,9 +140,9 @@ impl<'j> Check<'j, '_> {
                     }
                     (_, Value::Null) => {}
                     _ => {
-                        detail = match check.choice(path, value, &["auto", "low", "high"])? {
+                        detail = match check.choice(path, value, DETAILS)? {
                             Some("low") => ImageDetail::Low,
-                            Some("high") => ImageDetail::High,
+                            Some("high" | "original") => ImageDetail::High,
                             _ => ImageDetail::Auto,
                         };
                     }

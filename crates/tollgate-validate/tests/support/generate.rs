@@ -218,6 +218,7 @@ fn part(rng: &mut Rng) -> Value {
         json!({"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}),
         json!({"type": "image_url", "image_url": {"url": "HTTP://x", "detail": null}}),
         json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk=", "detail": "low"}}),
+        json!({"type": "image_url", "image_url": {"url": "http://x", "detail": "original"}}),
         json!({"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}),
         json!({"type": "file", "file": {"file_id": "file-1"}}),
         json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:;base64,aa"}}),

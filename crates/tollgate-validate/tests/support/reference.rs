@@ -630,7 +630,8 @@ fn part(path: &str, value: &Value, role: &str) -> Verdict {
             required_string(&inner, image, "url")?;
             match optional(image, "detail") {
                 Some(detail) => {
-                    choice(&format!("{inner}.detail"), detail, &["auto", "low", "high"])
+                    let details = ["auto", "low", "high", "original"];
+                    choice(&format!("{inner}.detail"), detail, &details)
                 }
                 None => Ok(()),
             }
