@@ -7,7 +7,7 @@ use std::{
 use serde::Deserialize;
 use tollgate::{Limits, OnFailure, Quota};
 
-use super::{Config, Secret, duration};
+use super::{Config, Secret, WorkspaceConfig, duration};
 
 /// What each workspace may use of each model, unless an override says otherwise.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,16 +100,16 @@ impl Config {
     /// The limits of all workspaces and models.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let mut limits = Limits::new(self.quota("", ""));
+        let mut limits = Limits::new(self.quota(None, ""));
         for (name, model) in &self.models {
             if model.budget.differs() {
-                limits = limits.model(name.as_str(), self.quota("", name));
+                limits = limits.model(name.as_str(), self.quota(None, name));
             }
         }
         let differing = self.workspaces.iter().filter(|w| w.budget.differs());
         for workspace in differing {
             for model in self.models.keys() {
-                let quota = self.quota(&workspace.name, model);
+                let quota = self.quota(Some(workspace), model);
                 limits = limits.pair(workspace.name.as_str(), model.as_str(), quota);
             }
         }
@@ -118,8 +118,7 @@ impl Config {
 
     /// What is stated most closely counts, for requests and for tokens: the workspace's for this
     /// model, the workspace's, the model's, the common ones.
-    fn quota(&self, workspace: &str, model: &str) -> Quota {
-        let workspace = self.workspaces.iter().find(|w| w.name == workspace);
+    fn quota(&self, workspace: Option<&WorkspaceConfig>, model: &str) -> Quota {
         let overrides = [
             workspace.and_then(|w| w.budget.models.get(model)),
             workspace.map(|w| &w.budget),
@@ -147,6 +146,8 @@ impl BudgetOverride {
 
 #[cfg(test)]
 mod tests {
+    use tollgate::budget::Key;
+
     use super::*;
 
     #[test]
@@ -171,9 +172,11 @@ mod tests {
             let number = |n| NonZeroU64::new(n).unwrap();
             Quota::per_minute(number(requests), number(tokens))
         };
-        assert_eq!(config.quota("a", "m"), quota(2, 30));
-        assert_eq!(config.quota("a", "n"), quota(1, 20));
-        assert_eq!(config.quota("b", "m"), quota(2, 40));
-        assert_eq!(config.quota("b", "n"), quota(1, 10));
+        let limits = config.limits();
+        let of = |workspace, model| limits.quota(&Key::new(workspace, model));
+        assert_eq!(of("a", "m"), quota(2, 30));
+        assert_eq!(of("a", "n"), quota(1, 20));
+        assert_eq!(of("b", "m"), quota(2, 40));
+        assert_eq!(of("b", "n"), quota(1, 10));
     }
 }
