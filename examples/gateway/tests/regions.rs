@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use gateway::Gateway;
 use http::Request;
@@ -10,9 +12,9 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use support::{
     ACME, Caller, KEY, ask, ask_streamed, start_config,
-    upstream::{Sent, completion, short_stream},
+    upstream::{Sent, completion, short_stream, stream},
 };
-use tollgate_stack_tests::{Reply, ScriptedUpstream};
+use tollgate_stack_tests::{Latch, Reply, ScriptedUpstream, chunk};
 
 /// Two upstreams in eu, of which the second takes over, and one in us.
 async fn gateway(
@@ -317,6 +319,36 @@ async fn a_reload_under_load_drops_nothing_and_keeps_connections() {
     }
     // A call may begin to connect and find a free connection meanwhile.
     assert!(first.accepted() <= 2 * CALLERS, "{}", first.accepted());
+}
+
+#[tokio::test]
+async fn a_stream_whose_end_comes_late_costs_no_connection() {
+    let end = Arc::new(Mutex::new(Latch::new()));
+    let latch = Arc::clone(&end);
+    let first = ScriptedUpstream::start(move |_| {
+        let events = format!("data: {}\n\ndata: [DONE]\n\n", chunk("Hello", Some("stop")));
+        let end = Latch::new();
+        *latch.lock().unwrap() = end.clone();
+        let length = events.len();
+        stream([Bytes::from(events)]).hold_at(length, &end)
+    })
+    .await;
+    let (second, us) = (healthy().await, healthy().await);
+    let gateway = gateway(&first, &second, &us).await;
+    let caller = Caller::new(&gateway);
+    // When the gateway has read the end is nobody's business, so that it may come too late for one
+    // call or the other.
+    for _ in 0..100 {
+        let before = first.accepted();
+        let answer = caller.chat("eu", &ask_streamed("Hello")).await;
+        assert!(answer.events().1, "it has come to its end: {answer:?}");
+        if first.accepted() == before {
+            return;
+        }
+        end.lock().unwrap().open();
+        first.idle().await;
+    }
+    panic!("each call had a connection of its own");
 }
 
 #[tokio::test]

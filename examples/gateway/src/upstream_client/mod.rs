@@ -1,18 +1,19 @@
 //! The clients that upstreams are called with.
 
+mod body;
+
 use std::{
     collections::HashMap,
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, uri::Authority};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, Error, ResponseFuture, connect::HttpConnector},
@@ -25,6 +26,8 @@ use tower::{
 };
 
 use crate::config::{Config, Timeouts};
+
+use body::UpstreamBody;
 
 /// Pooled clients over HTTP/1.1 and HTTP/2, with TLS for `https` URLs.
 ///
@@ -97,18 +100,30 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<Incoming>;
+    type Response = Response<UpstreamBody>;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+    fn call(&mut self, request: Request<B>) -> Answering {
         let host = request.uri().authority();
         let client = host.and_then(|host| self.0.hosts.get(host));
-        client.unwrap_or(&self.0.usual).request(request)
+        Answering(client.unwrap_or(&self.0.usual).request(request))
+    }
+}
+
+/// An answer that has not come yet.
+pub(crate) struct Answering(ResponseFuture);
+
+impl Future for Answering {
+    type Output = Result<Response<UpstreamBody>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.0).poll(cx))?;
+        Poll::Ready(Ok(answer.map(UpstreamBody::new)))
     }
 }
 
