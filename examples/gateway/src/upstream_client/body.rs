@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, time::timeout};
 /// An answer's body.
 ///
 /// A stream is let go at its last event, and over HTTP/1.1 a connection whose body was not read to
-/// its end serves no other call. So what little follows the last event is read by nobody's order.
+/// its end serves no other call. So what little follows the last event is still read.
 pub(crate) struct UpstreamBody {
     /// Until it is dropped.
     body: Option<Incoming>,
