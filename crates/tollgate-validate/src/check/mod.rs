@@ -88,7 +88,7 @@ fn header_list(names: &[&Cow<'static, str>]) -> Option<HeaderValue> {
 struct Check<'j, 'p> {
     policy: &'p Policy,
     scan: Scanner<'j>,
-    /// Of what is passed on unread.
+    /// Of objects that may have any keys.
     keys: Keys<'j>,
     json: &'j str,
     /// The rank of faults found where the scanner stands.
