@@ -34,6 +34,12 @@ impl BudgetStore {
         if !config.is_shared() {
             return Ok((Self::Memory(local), None));
         }
+        if config.is_alone() {
+            tracing::warn!(
+                "while the store of budgets fails, this gateway grants whole limits: state \
+                 `instances` if others share it"
+            );
+        }
         let settings = RedisSettings::new(config.store.expose())?
             .slot(config.slot)
             .patience(config.store_wait);

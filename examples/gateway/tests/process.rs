@@ -70,12 +70,6 @@ fn a_configuration_is_checked() {
         (
             "store",
             "# store = \"memory\"",
-            "store = \"redis://127.0.0.1/0\"",
-            "budget.store: how many gateways share it?",
-        ),
-        (
-            "store",
-            "# store = \"memory\"",
             "store_env = \"NOWHERE\"",
             "budget.store_env: there is no environment variable NOWHERE",
         ),
@@ -176,6 +170,18 @@ fn a_configuration_is_checked() {
         assert!(said.starts_with(&place), "{to}: {said}");
         assert!(!said.contains("sk-acme"), "{said}");
     }
+
+    // Who shares a store need not say with how many.
+    let shared = "store = \"redis://:canary@127.0.0.1:6379/0\"\non_store_failure = \"local-share\"";
+    let shared = File::new(
+        "shared.toml",
+        &text.replacen("# store = \"memory\"", shared, 1),
+    );
+    let checked = check(shared.path());
+    assert!(checked.status.success(), "{checked:?}");
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(said.contains("state `instances`"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
 
     let missing = check("/nowhere/gateway.toml");
     assert_eq!(missing.status.code(), Some(1));

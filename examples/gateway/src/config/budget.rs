@@ -33,7 +33,7 @@ pub struct BudgetConfig {
     /// `local-share`.
     pub on_store_failure: StoreFailure,
     /// How many gateways share the store, of which each grants an even part of the limits while it
-    /// cannot decide. Needed for that alone.
+    /// cannot decide. Default: one, and a warning.
     pub instances: Option<NonZeroU32>,
 }
 
@@ -58,13 +58,20 @@ impl BudgetConfig {
         self.store.expose() != MEMORY
     }
 
+    /// Whether nobody has said how many gateways share the store, although it matters.
+    pub(crate) fn is_alone(&self) -> bool {
+        let shares = self.on_store_failure == StoreFailure::LocalShare;
+        self.is_shared() && shares && self.instances.is_none()
+    }
+
     /// What happens to calls while the store cannot decide.
     pub(crate) fn on_failure(&self) -> OnFailure {
         match (self.on_store_failure, self.instances) {
             (StoreFailure::Open, _) => OnFailure::Open,
-            (StoreFailure::LocalShare, Some(instances)) => OnFailure::LocalShare { instances },
-            // The check asks for their number.
-            (StoreFailure::Closed | StoreFailure::LocalShare, _) => OnFailure::Closed,
+            (StoreFailure::LocalShare, instances) => OnFailure::LocalShare {
+                instances: instances.unwrap_or(NonZeroU32::MIN),
+            },
+            (StoreFailure::Closed, _) => OnFailure::Closed,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use tollgate::{ApiKeys, KeyRing, RedisSettings, Workspace};
 
-use super::{Config, Problem, Secret, StoreFailure, WorkspaceConfig};
+use super::{Config, Problem, Secret, WorkspaceConfig};
 
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -69,13 +69,6 @@ fn check_store(config: &mut Config, environment: Environment<'_>, report: &mut R
     // The error does not repeat what may hold a password.
     if let Err(error) = RedisSettings::new(budget.store.expose()) {
         report.add(key, format!("expected \"memory\" or redis://…: {error}"));
-    }
-    if budget.on_store_failure == StoreFailure::LocalShare && budget.instances.is_none() {
-        report.add(
-            key,
-            "how many gateways share it? State `instances`: each grants an even part of the limits \
-             while the store fails, unless on_store_failure is \"closed\" or \"open\"",
-        );
     }
 }
 
