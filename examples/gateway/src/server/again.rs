@@ -2,7 +2,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -26,8 +26,8 @@ pin_project! {
 }
 
 impl<F> Again<F> {
-    pub(super) fn new(future: F) -> Self {
-        let relay = Arc::new(Relay::default());
+    /// Whoever else has the relay can tell how often the connection was woken.
+    pub(super) fn new(future: F, relay: Arc<Relay>) -> Self {
         Self {
             future,
             waker: Waker::from(Arc::clone(&relay)),
@@ -52,8 +52,8 @@ impl<F: Future> Future for Again<F> {
             this.relay.set_task(cx.waker().clone());
         }
         for _ in 0..POLLS {
-            // A swap, so that this poll sees what was done before the wake-ups it answers.
-            this.relay.state.swap(POLLING, SeqCst);
+            // This also lets the poll see what was done before the wake-ups it answers.
+            let before = this.relay.state.fetch_or(POLLING, SeqCst) & !POLLING;
             let polled = this
                 .future
                 .as_mut()
@@ -63,7 +63,7 @@ impl<F: Future> Future for Again<F> {
             }
             let state = &this.relay.state;
             if state
-                .compare_exchange(POLLING, IDLE, SeqCst, SeqCst)
+                .compare_exchange(before | POLLING, before, SeqCst, SeqCst)
                 .is_ok()
             {
                 return Poll::Pending;
@@ -75,14 +75,21 @@ impl<F: Future> Future for Again<F> {
     }
 }
 
-/// Passes a wake-up on to the task, unless it is being polled or has been woken already.
+/// Passes a wake-up on to the task, unless it is being polled.
 #[derive(Debug, Default)]
-struct Relay {
+pub(super) struct Relay {
     task: Mutex<Option<Waker>>,
-    state: AtomicU8,
+    /// The wake-ups so far, each a [`WAKE`], and whether the task is [`POLLING`].
+    state: AtomicUsize,
 }
 
 impl Relay {
+    /// How often it was woken, if this waker is its own.
+    pub(super) fn wakes(self: &Arc<Self>, waker: &Waker) -> Option<usize> {
+        let is_own = std::ptr::eq(waker.data(), Arc::as_ptr(self).cast());
+        is_own.then(|| self.state.load(SeqCst) / WAKE)
+    }
+
     fn set_task(&self, waker: Waker) {
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
     }
@@ -94,7 +101,7 @@ impl Wake for Relay {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(WOKEN, SeqCst) == IDLE {
+        if self.state.fetch_add(WAKE, SeqCst) & POLLING == 0 {
             let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(task) = &*task {
                 task.wake_by_ref();
@@ -103,9 +110,8 @@ impl Wake for Relay {
     }
 }
 
-const IDLE: u8 = 0;
-const POLLING: u8 = 1;
-const WOKEN: u8 = 2;
+const POLLING: usize = 1;
+const WAKE: usize = 2;
 
 const POLLS: usize = 3;
 
@@ -140,7 +146,7 @@ mod tests {
             }
             Poll::<()>::Pending
         });
-        let mut again = Box::pin(Again::new(future));
+        let mut again = Box::pin(Again::new(future, Arc::default()));
         assert!(
             again
                 .as_mut()
@@ -164,10 +170,13 @@ mod tests {
         let task = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&task));
         let mut kept = None;
-        let mut again = Box::pin(Again::new(poll_fn(|cx| {
-            kept = Some(cx.waker().clone());
-            Poll::<()>::Pending
-        })));
+        let mut again = Box::pin(Again::new(
+            poll_fn(|cx| {
+                kept = Some(cx.waker().clone());
+                Poll::<()>::Pending
+            }),
+            Arc::default(),
+        ));
         for wakes in 1..3 {
             assert!(
                 again

@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+use super::again::Relay;
 use crate::config::ServerLimits;
 
 /// A connection that fails once its caller is too slow.
@@ -157,7 +158,13 @@ impl AsyncWrite for CallerIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        // An event leaves in three pieces. To copy them costs less than to have the kernel gather
+        // them.
+        let mut small = [0; SMALL_WRITE_BYTES];
+        let outcome = match join(bufs, &mut small) {
+            Some(joined) => Pin::new(&mut self.io).poll_write(cx, joined),
+            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        };
         self.watch_write(outcome, cx)
     }
 
@@ -174,9 +181,23 @@ impl AsyncWrite for CallerIo {
     }
 }
 
+/// All the pieces in this buffer, if they fit into it.
+fn join<'a>(bufs: &[IoSlice<'_>], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut length = 0;
+    for buf in bufs {
+        let end = length + buf.len();
+        buffer.get_mut(length..end)?.copy_from_slice(buf);
+        length = end;
+    }
+    buffer.get(..length)
+}
+
+const SMALL_WRITE_BYTES: usize = 1 << 10;
+
 /// The calls that are open on a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OpenCalls {
+    relay: Arc<Relay>,
     number: AtomicUsize,
     begun: AtomicUsize,
     http2: AtomicBool,
@@ -185,6 +206,16 @@ pub(super) struct OpenCalls {
 }
 
 impl OpenCalls {
+    pub(super) fn new(relay: Arc<Relay>) -> Self {
+        Self {
+            relay,
+            number: AtomicUsize::default(),
+            begun: AtomicUsize::default(),
+            http2: AtomicBool::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
     pub(super) fn begin(self: &Arc<Self>, version: http::Version) -> OpenCall {
         if version == http::Version::HTTP_2 {
             self.http2.store(true, Ordering::Relaxed);
@@ -221,6 +252,11 @@ pub(super) struct OpenCall {
 }
 
 impl OpenCall {
+    /// How often the connection has been woken, if it is the one that is polled here.
+    pub(super) fn wakes(&self, cx: &Context<'_>) -> Option<usize> {
+        self.calls.relay.wakes(cx.waker())
+    }
+
     /// There is something for the caller to read.
     pub(super) fn wait_for_caller(&self) {
         if self.calls.are_http2() {
@@ -274,5 +310,19 @@ impl Timer {
 
     fn stop(&mut self) {
         self.runs_until = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_joined_in_their_order_if_they_fit() {
+        let bufs = [b"4\r\n".as_slice(), b"", b"data", b"\r\n"].map(IoSlice::new);
+        let mut buffer = [0; 9];
+        assert_eq!(join(&bufs, &mut buffer), Some(b"4\r\ndata\r\n".as_slice()));
+        assert_eq!(join(&bufs, &mut buffer[..8]), None);
+        assert_eq!(join(&[], &mut buffer), Some([].as_slice()));
     }
 }

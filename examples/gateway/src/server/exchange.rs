@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use tollgate::{DefaultRender, Dialect, Rejection, RejectionKind, RequestId, ResponseBody, Stamps};
 use tower::{BoxError, Service};
 
-use super::{connection::OpenCall, head};
+use super::{connection::OpenCall, head, notice::Notice};
 use crate::{
     metrics::{CallsInFlight, Ending, InFlight, Metrics},
     routes::is_health,
@@ -108,7 +108,12 @@ impl Calls {
                 _in_flight: in_flight,
                 open,
             }),
-            stream: is_stream.then(|| Stream::new(self.cut.clone(), Arc::clone(&self.metrics))),
+            unchanged_since: None,
+            stream: is_stream.then(|| Stream {
+                cut: Notice::new(self.cut.clone()),
+                ending: Ending::Left,
+                metrics: Arc::clone(&self.metrics),
+            }),
             metrics: Arc::clone(&self.metrics),
         }))
     }
@@ -128,6 +133,8 @@ pin_project! {
         inner: ResponseBody<B>,
         // Is taken when the body ends: hyper may keep a body that has ended.
         call: Option<Call>,
+        // The wakes of the connection before it was last found that there is nothing yet.
+        unchanged_since: Option<usize>,
         // Is there for streams only.
         stream: Option<Stream>,
         metrics: Arc<Metrics>,
@@ -151,14 +158,20 @@ where
             return Poll::Ready(None);
         };
         call.open.go_on();
+        // hyper asks twice for what is not there yet. If nobody has woken it since, it still is not.
+        let wakes = call.open.wakes(cx);
+        if wakes.is_some() && *this.unchanged_since == wakes {
+            return Poll::Pending;
+        }
         let polled = catch_unwind(AssertUnwindSafe(|| this.inner.as_mut().poll_frame(cx)));
         let frame = match polled {
             Ok(Poll::Ready(frame)) => frame.map(|frame| frame.map_err(Into::into)),
             Ok(Poll::Pending) => {
+                *this.unchanged_since = wakes;
                 let Some(stream) = this.stream.as_mut() else {
                     return Poll::Pending;
                 };
-                ready!(stream.poll_cut(cx));
+                ready!(stream.cut.poll_given(cx));
                 stream.ending = Ending::Failed;
                 *this.call = None;
                 *this.stream = None;
@@ -193,45 +206,13 @@ where
 
 /// An event stream on its way.
 struct Stream {
-    /// Becomes true when open streams have to end.
-    cut: watch::Receiver<bool>,
-    /// Resolves at that time, and wakes whoever polled it last.
-    is_cut: Pin<Box<dyn Future<Output = ()> + Send>>,
-    polled_by: Option<Waker>,
+    /// Given when open streams have to end.
+    cut: Notice,
     ending: Ending,
     metrics: Arc<Metrics>,
 }
 
 impl Stream {
-    fn new(cut: watch::Receiver<bool>, metrics: Arc<Metrics>) -> Self {
-        let mut seen = cut.clone();
-        let is_cut = Box::pin(async move {
-            if seen.wait_for(|cut| *cut).await.is_err() {
-                // The server is gone without having asked for anything.
-                std::future::pending::<()>().await;
-            }
-        });
-        Self {
-            cut,
-            is_cut,
-            polled_by: None,
-            ending: Ending::Left,
-            metrics,
-        }
-    }
-
-    /// Ready when the stream has to end.
-    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // A stream is polled for each of its events. What they all wait for has a lock.
-        let known = self.polled_by.as_ref();
-        let waits = known.is_some_and(|waker| waker.will_wake(cx.waker()));
-        if waits && matches!(self.cut.has_changed(), Ok(false)) {
-            return Poll::Pending;
-        }
-        self.polled_by = Some(cx.waker().clone());
-        self.is_cut.as_mut().poll(cx)
-    }
-
     fn see<E>(&mut self, frame: &Option<Result<Frame<Bytes>, E>>, ended: bool) {
         let data = frame
             .as_ref()
@@ -262,3 +243,59 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 const STOPPED: &[u8] =
     b"data: {\"error\":{\"message\":\"The server is shutting down. Please try again.\",\
 \"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n";
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, task::Waker};
+
+    use super::{
+        super::{again::Relay, connection::OpenCalls},
+        *,
+    };
+
+    /// A body that has nothing yet, and counts how often it is asked.
+    struct Nothing<'a>(&'a Cell<usize>);
+
+    impl Body for Nothing<'_> {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.set(self.0.get() + 1);
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_body_that_nobody_has_woken_is_asked_once() {
+        let relay = Arc::<Relay>::default();
+        let connection = Waker::from(Arc::clone(&relay));
+        let calls = Arc::new(OpenCalls::new(relay));
+        let asked = Cell::new(0);
+        let mut body = ExchangeBody {
+            inner: ResponseBody::inner(Nothing(&asked)),
+            call: Some(Call {
+                _in_flight: None,
+                open: calls.begin(http::Version::HTTP_11),
+            }),
+            unchanged_since: None,
+            stream: None,
+            metrics: Metrics::new().unwrap(),
+        };
+        let mut poll = |waker: &Waker| {
+            let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(waker));
+            assert!(polled.is_pending());
+            asked.get()
+        };
+        assert_eq!([poll(&connection), poll(&connection)], [1, 1]);
+        connection.wake_by_ref();
+        assert_eq!([poll(&connection), poll(&connection)], [2, 2]);
+        // Whose wakes are not known must be taken to have been woken.
+        let other = Waker::noop();
+        assert_eq!([poll(other), poll(other)], [3, 4]);
+        assert_eq!([poll(&connection), poll(&connection)], [5, 5]);
+    }
+}

@@ -4,6 +4,7 @@ mod again;
 mod connection;
 mod exchange;
 mod head;
+mod notice;
 
 use std::{fmt, io, pin::pin, sync::Arc, time::Duration};
 
@@ -13,10 +14,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -27,9 +25,10 @@ use tollgate::{DrainBody, DrainOnRefusalLayer};
 use tower::{BoxError, Layer, Service, service_fn};
 
 use self::{
-    again::Again,
+    again::{Again, Relay},
     connection::{CallerIo, OpenCalls},
     exchange::Calls,
+    notice::{Graceful, Notice},
 };
 use crate::{
     config::ServerLimits,
@@ -58,7 +57,7 @@ pub(crate) async fn serve<S, B>(
     let places = Arc::new(Semaphore::new(
         limits.connections.min(Semaphore::MAX_PERMITS),
     ));
-    let graceful = GracefulShutdown::new();
+    let (last_call, _) = watch::channel(false);
     let protocol = Arc::new(protocol(&limits));
     let calls = Arc::new(Calls {
         in_flight: CallsInFlight::new(limits.in_flight, &metrics),
@@ -79,9 +78,9 @@ pub(crate) async fn serve<S, B>(
                     calls: Arc::clone(&calls),
                     limits,
                 };
-                let watcher = graceful.watcher();
+                let last_call = Notice::new(last_call.subscribe());
                 tokio::spawn(async move {
-                    conversation.hold(stream, watcher).await;
+                    conversation.hold(stream, last_call).await;
                     drop(place);
                 });
             }
@@ -94,7 +93,9 @@ pub(crate) async fn serve<S, B>(
     }
 
     drop(listener);
-    let mut drained = pin!(graceful.shutdown());
+    last_call.send_replace(true);
+    // Each connection looks for the last call to its own end.
+    let mut drained = pin!(last_call.closed());
     if timeout(limits.drain, &mut drained).await.is_err() {
         tracing::warn!("open calls are cut: the time for draining is over");
         cut.send_replace(true);
@@ -147,7 +148,7 @@ struct Conversation<S> {
 }
 
 impl<S> Conversation<S> {
-    async fn hold<B>(self, stream: TcpStream, watcher: Watcher)
+    async fn hold<B>(self, stream: TcpStream, last_call: Notice)
     where
         S: Service<Request<DrainBody<Incoming>>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: fmt::Display + Send,
@@ -158,7 +159,8 @@ impl<S> Conversation<S> {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let open_calls = Arc::new(OpenCalls::default());
+        let relay = Arc::<Relay>::default();
+        let open_calls = Arc::new(OpenCalls::new(Arc::clone(&relay)));
         let io = CallerIo::new(stream, Arc::clone(&open_calls), self.limits);
         let (service, calls) = (self.service, self.calls);
         let answer = service_fn(move |request: Request<DrainBody<Incoming>>| {
@@ -171,8 +173,8 @@ impl<S> Conversation<S> {
         let drain = DrainOnRefusalLayer::new(discard_bytes, move || sleep(discard));
         let answer = AlwaysReady(drain.layer(answer));
         let connection = self.protocol.serve_connection(TokioIo::new(io), answer);
-        let connection = Again::new(watcher.watch(connection.into_owned()));
-        if let Err(error) = connection.await {
+        let connection = Graceful::new(connection.into_owned(), last_call);
+        if let Err(error) = Again::new(connection, relay).await {
             tracing::debug!(error, "a connection broke");
         }
     }
