@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::Value;
 use tollgate_core::UpstreamFault;
 
-use crate::address::Address;
+use crate::{address::Address, members};
 
 /// An event that is not a JSON object, or too large (rule R4).
 pub(crate) fn invalid_event() -> UpstreamFault {
@@ -31,20 +31,14 @@ pub(crate) fn silent() -> UpstreamFault {
 
 /// The failure that the value of an `error` member tells of (rule R5).
 pub(crate) fn reported(json: &str) -> UpstreamFault {
-    let mut error: Value = serde_json::from_str(json).unwrap_or_default();
-    if let Value::String(message) = error {
-        error = serde_json::json!({ "message": message });
-    }
-    let mut text = |name: &str| match error.get_mut(name).map(Value::take) {
-        Some(Value::String(text)) => Some(shortened(text)),
-        // async-openai cannot read a code that is a number.
-        Some(Value::Number(number)) => Some(number.to_string()),
-        _ => None,
+    let names = ["message", "type", "param", "code"];
+    let [message, error_type, param, mut code] = match json.starts_with('"') {
+        true => [text(json), None, None, None],
+        false => members::of(json, names).map(|value| value.and_then(text)),
     };
-    let message = text("message").filter(|message| !message.trim().is_empty());
+    let message = message.filter(|message| !message.trim().is_empty());
     let message = message.map_or(Cow::Borrowed(GENERIC), Cow::Owned);
-    let mut error_type = text("type").filter(|kind| !kind.is_empty());
-    let mut code = text("code");
+    let mut error_type = error_type.filter(|kind| !kind.is_empty());
     let status = status(error_type.as_deref(), code.as_deref());
     if code.as_deref() == Some("429") {
         code = Some(String::from("rate_limit_exceeded"));
@@ -54,9 +48,19 @@ pub(crate) fn reported(json: &str) -> UpstreamFault {
     let retry_after = wait_in_words(&message);
     let mut fault = UpstreamFault::new(status, error_type, message);
     fault.code = code.map(Cow::Owned);
-    fault.param = text("param").map(Cow::Owned);
+    fault.param = param.map(Cow::Owned);
     fault.retry_after = retry_after.filter(|_| status == StatusCode::TOO_MANY_REQUESTS);
     fault
+}
+
+/// A string's text, or a number's: async-openai cannot read a code that is a number. A string that
+/// no decoder can read says nothing.
+fn text(json: &str) -> Option<String> {
+    match json.bytes().next()? {
+        b'"' => serde_json::from_str(json).ok().map(shortened),
+        b'-' | b'0'..=b'9' => Some(shortened(json.to_owned())),
+        _ => None,
+    }
 }
 
 /// A failure as an answer of its own: what says no type has the one that goes with the status.
@@ -201,6 +205,10 @@ mod tests {
             (
                 r#"{"message":"No answer from https://eu-1.internal/v1 in 3 s."}"#,
                 r#"{"error":{"message":"No answer from … in 3 s.","type":"server_error","param":null,"code":null}}"#,
+            ),
+            (
+                r#"{"message":"half of a \ud83d","type":"t","code":5e2,"param":[]}"#,
+                r#"{"error":{"message":"The server had an error while processing your request. Sorry about that!","type":"t","param":null,"code":"5e2"}}"#,
             ),
             (
                 "[1]",

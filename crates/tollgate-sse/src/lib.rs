@@ -143,6 +143,7 @@ mod identity;
 mod json;
 mod json_answer;
 mod layer;
+mod members;
 mod outlet;
 mod output;
 mod parser;

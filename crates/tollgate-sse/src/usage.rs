@@ -2,7 +2,7 @@
 
 use tollgate_core::Usage;
 
-use crate::json::{Invalid, Scanner};
+use crate::members;
 
 /// Reads a `usage` object. `None` if it says nothing that could be charged: no prompt is free, so
 /// a report without prompt tokens is no report.
@@ -10,7 +10,8 @@ use crate::json::{Invalid, Scanner};
 /// Numbers saturate; what is negative or no number counts as absent. Of a call whose output has
 /// been seen to hold `observed` tokens, no fewer are believed.
 pub(crate) fn read(json: &str, observed: u64) -> Option<Usage> {
-    let [prompt, completion, total] = members(json).unwrap_or_default();
+    let names = ["prompt_tokens", "completion_tokens", "total_tokens"];
+    let [prompt, completion, total] = members::of(json, names).map(|value| value.and_then(number));
     let completion_known = completion.unwrap_or(0).max(observed);
     let prompt = prompt
         .filter(|prompt| *prompt > 0)
@@ -19,26 +20,6 @@ pub(crate) fn read(json: &str, observed: u64) -> Option<Usage> {
     let usage = Usage::new(prompt, completion_known);
     let total = total.unwrap_or(0).max(usage.total_tokens);
     Some(usage.with_total_tokens(total))
-}
-
-fn members(json: &str) -> Result<[Option<u64>; 3], Invalid> {
-    let mut found = [None; 3];
-    let mut scanner = Scanner::new(json);
-    if scanner.peek()? != b'{' {
-        return Err(Invalid);
-    }
-    let mut members = scanner.enter();
-    while let Some(key) = scanner.member(&mut members)? {
-        let value = scanner.skip()?;
-        let at = match &*key.name() {
-            b"prompt_tokens" => 0,
-            b"completion_tokens" => 1,
-            b"total_tokens" => 2,
-            _ => continue,
-        };
-        found[at] = json.get(value).and_then(number);
-    }
-    Ok(found)
 }
 
 fn number(json: &str) -> Option<u64> {
