@@ -58,7 +58,8 @@
 //!   is removed. Missing `id`, `object`, `created` and `model` are filled in.
 //! * An error object, an event that is not a JSON object, an end before every choice has finished,
 //!   silence: the stream ends with one error event in OpenAI's form. Nothing follows it.
-//! * An error says neither URLs nor the host and deployment that the request was sent to.
+//! * An error says neither URLs, nor the host and deployment that the request was sent to, nor its
+//!   credentials there.
 //! * Before the first event is known the head is held back, for at most 64 KiB of input that holds
 //!   none ([`SseLayer::hold_bytes`]); an error that is found until then becomes an answer.
 //!
