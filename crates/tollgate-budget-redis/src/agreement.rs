@@ -136,7 +136,7 @@ fn both_stores_decide_alike() {
     let server = RedisServer::start();
     let runtime = Runtime::new().unwrap();
     let cases = AtomicU64::new(0);
-    let mut runner = TestRunner::new(Config::with_cases(1_000));
+    let mut runner = TestRunner::new(Config::with_cases(500));
     let agree = runner.run(&steps(), |steps| {
         let case = cases.fetch_add(1, Ordering::Relaxed);
         runtime.block_on(async {

@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, iter, mem,
     pin::Pin,
     sync::{
         Arc,
@@ -21,8 +21,8 @@ use tokio::{
 use crate::{
     link::{Health, Link, Trouble},
     memory::Memory,
-    script::{self, SETTLE},
-    ticket::Settlement,
+    script::{self, RESERVE, SETTLE},
+    ticket::{Change, Note},
 };
 
 /// Connects a [`RedisStore`](crate::RedisStore) and tells the server of settlements.
@@ -58,9 +58,9 @@ impl fmt::Debug for RedisDriver {
 pub(crate) struct Driver {
     pub(crate) client: Client,
     pub(crate) link: watch::Sender<Link>,
-    pub(crate) queue: mpsc::Receiver<Settlement>,
+    pub(crate) queue: mpsc::Receiver<Note>,
     /// What the server is being told.
-    pub(crate) batch: Vec<Settlement>,
+    pub(crate) batch: Vec<Note>,
     pub(crate) health: Arc<Health>,
     pub(crate) memory: Memory,
     /// How long a settlement is worth a try.
@@ -70,21 +70,16 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) async fn run(mut self) {
-        let mut was_down = false;
         loop {
             let cause = match self.connect().await {
                 Ok(connection) => {
                     let since = Instant::now();
-                    if was_down {
-                        self.health.gap_ends();
-                    }
                     let number = self.health.renew();
                     self.link.send_replace(Link::Up(connection.clone(), number));
                     match self.serve(connection).await {
                         Ok(()) => return,
                         // Usually there is another at once.
                         Err(Lost::Connection) if since.elapsed() >= PAUSE => {
-                            was_down = false;
                             self.link.send_replace(Link::Connecting);
                             continue;
                         }
@@ -93,7 +88,6 @@ impl Driver {
                 }
                 Err(cause) => cause,
             };
-            was_down = true;
             self.link.send_replace(Link::Down(cause.into()));
             if self.queue.is_closed() {
                 return;
@@ -114,13 +108,28 @@ impl Driver {
         // What follows the connection takes time as well.
         let mut connection = within(connecting).await.map_err(Lost::cause)?;
         self.beat(&mut connection).await.map_err(Lost::cause)?;
+        self.catch_up(&mut connection).await.map_err(Lost::cause)?;
         Ok(connection)
+    }
+
+    /// Tells the server what waited until now, before it is asked anything.
+    async fn catch_up(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Lost> {
+        let mut waiting = self.queue.len();
+        loop {
+            self.tell(connection).await?;
+            let next = iter::from_fn(|| self.queue.try_recv().ok());
+            self.batch.extend(next.take(waiting.min(BATCH)));
+            waiting = waiting.saturating_sub(self.batch.len());
+            if self.batch.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     /// Finds out whether the server serves, before a caller does.
     async fn beat(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Lost> {
         if within(self.memory.is_lost(connection)).await? {
-            self.health.gap_ends();
+            self.health.forgot();
         }
         Ok(())
     }
@@ -137,8 +146,6 @@ impl Driver {
     }
 
     async fn tell_all(&mut self, mut connection: MultiplexedConnection) -> Result<(), Lost> {
-        // There may be some that the connection before has not told.
-        self.settle(&mut connection).await?;
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -147,7 +154,7 @@ impl Driver {
                     if taken == 0 {
                         return Ok(());
                     }
-                    self.settle(&mut connection).await?;
+                    self.tell(&mut connection).await?;
                 }
                 _ = beats.tick() => self.beat(&mut connection).await?,
             }
@@ -155,23 +162,24 @@ impl Driver {
     }
 
     /// Tells the server of the batch.
-    async fn settle(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Lost> {
+    async fn tell(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Lost> {
         let mut is_unknown = false;
         loop {
             let before = self.batch.len();
-            self.batch
-                .retain(|settlement| !settlement.is_late(self.patience));
+            self.batch.retain(|note| !note.is_late(self.patience));
             Health::count(&self.health.lost, before - self.batch.len());
             if self.batch.is_empty() {
                 return Ok(());
             }
-            let answers = within(self.tell(connection, is_unknown)).await?;
+            let pipeline = self.pipeline(is_unknown);
+            let answers = connection.req_packed_commands(&pipeline, 0, self.batch.len());
+            let answers = within(answers).await?;
             is_unknown = false;
-            let (mut settled, mut lost) = (0, None);
+            let (mut told, mut lost) = (0, None);
             let mut answers = answers.into_iter().map(Value::extract_error);
             self.batch.retain(|_| match answers.next() {
                 Some(Ok(_)) => {
-                    settled += 1;
+                    told += 1;
                     false
                 }
                 Some(Err(error)) if script::is_unknown(&error) => {
@@ -189,33 +197,46 @@ impl Driver {
                 // It was not answered.
                 None => true,
             });
-            Health::count(&self.health.settled, settled);
+            Health::count(&self.health.settled, told);
             if let Some(lost) = lost {
                 return Err(lost);
             }
         }
     }
 
-    async fn tell(
-        &self,
-        connection: &mut MultiplexedConnection,
-        is_unknown: bool,
-    ) -> RedisResult<Vec<Value>> {
+    fn pipeline(&self, is_unknown: bool) -> redis::Pipeline {
         let now = self.clock.as_ref().map(|now| now.load(Ordering::Relaxed));
         let mut pipeline = redis::pipe();
-        for (at, settlement) in self.batch.iter().enumerate() {
-            let Settlement { target, actual, .. } = settlement;
-            let memory = settlement.memory(self.patience);
-            let command = script::settle(target, *actual, memory, now);
-            // The others find it known by then.
-            pipeline.add_command(if is_unknown && at == 0 {
-                SETTLE.with_text(&command)
-            } else {
-                command
+        // What comes after a script's text finds it known. Charges are rare, and must not be found
+        // unknown when the settlements that follow them are not.
+        let (mut charge_text, mut settle_text) = (true, is_unknown);
+        for Note { target, change, .. } in &self.batch {
+            pipeline.add_command(match *change {
+                Change::Charge => {
+                    let command = script::reserve(target, &[], now);
+                    if mem::take(&mut charge_text) {
+                        RESERVE.with_text(&command)
+                    } else {
+                        command
+                    }
+                }
+                Change::Settle { actual, is_kept } => {
+                    // Longer than anybody tries.
+                    let memory = if is_kept {
+                        self.patience * 2
+                    } else {
+                        Duration::ZERO
+                    };
+                    let command = script::settle(target, actual, memory, now);
+                    if mem::take(&mut settle_text) {
+                        SETTLE.with_text(&command)
+                    } else {
+                        command
+                    }
+                }
             });
         }
-        let count = self.batch.len();
-        connection.req_packed_commands(&pipeline, 0, count).await
+        pipeline
     }
 }
 

@@ -67,9 +67,16 @@
 //! # When the server does not answer
 //!
 //! An admission waits 50 ms [at most](RedisSettings::patience). Then the store cannot decide, and the
-//! layer refuses with 503; `tollgate_budget::Fallback` knows other ways. After five admissions in a
-//! row without an answer, or at once where the connection is refused, none waits until the server
-//! answers again. Settlements wait in a [queue](RedisSettings::queue) for up to a minute.
+//! layer refuses with 503. After five admissions in a row without an answer, or at once where the
+//! connection is refused, none waits until the server answers again.
+//!
+//! Around this store, [`Fallback`](tollgate_budget::Fallback) knows other ways: the process decides by
+//! a share of the limits and its own count. What it grants is [charged](tollgate_budget::Store::record)
+//! as soon as the server is back, before that is asked anything. When the server comes back empty,
+//! which is found out within a second, the share goes on to hold until a minute has passed.
+//!
+//! Settlements, and what was granted meanwhile, wait in a [queue](RedisSettings::queue) for up to a
+//! minute.
 //!
 //! # Placement
 //!

@@ -41,12 +41,12 @@ pub(crate) struct Health {
     /// How often in a row it gave no answer.
     silent: AtomicU32,
     trouble: Notify,
-    gap: Mutex<Option<Instant>>,
+    loss: Mutex<Option<Instant>>,
     /// Admissions that were not decided.
     pub(crate) failed: AtomicU64,
-    /// Settlements that were made.
+    /// Notes that the server was told of.
     pub(crate) settled: AtomicU64,
-    /// Settlements that were not.
+    /// Notes that it will not be told of.
     pub(crate) lost: AtomicU64,
 }
 
@@ -91,15 +91,15 @@ impl Health {
         }
     }
 
-    /// Until now the server was away, or has just forgotten what it had counted.
-    pub(crate) fn gap_ends(&self) {
-        *self.gap.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// The server has forgotten what it had counted.
+    pub(crate) fn forgot(&self) {
+        *self.loss.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// How long that is ago.
-    pub(crate) fn since_gap(&self) -> Option<Duration> {
-        let gap = *self.gap.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(gap?.elapsed())
+    pub(crate) fn since_loss(&self) -> Option<Duration> {
+        let loss = *self.loss.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(loss?.elapsed())
     }
 
     pub(crate) fn count(counter: &AtomicU64, by: usize) {

@@ -59,13 +59,14 @@ impl Script {
     }
 }
 
-/// The call that charges a target under these limits, one for each of its windows.
+/// The call that charges a target under these limits, one for each of its windows or none at all.
 pub(crate) fn reserve(target: &Target, limits: &[Limit], now: Option<u64>) -> Cmd {
     let mut command = RESERVE.call(target);
     command.arg(&*time(now));
     push(&mut command, target.cost);
-    for (place, limit) in target.places.iter().zip(limits) {
+    for (at, place) in target.places.iter().enumerate() {
         command.arg(place.shape.slot).arg(place.shape.slots);
+        let limit = limits.get(at).copied().unwrap_or(Limit::NONE);
         for limit in [limit.requests, limit.tokens] {
             match limit {
                 // More than fits is more than is ever used.

@@ -99,7 +99,7 @@ impl RedisSettings {
 
     pub(crate) fn assemble(self, clock: Option<Arc<AtomicU64>>) -> (RedisStore, Driver) {
         let (link, link_seen) = watch::channel(Link::Connecting);
-        let (settlements, queue) = mpsc::channel(self.queue);
+        let (notes, queue) = mpsc::channel(self.queue);
         let health = Arc::new(Health::default());
         let names = Names::new(&self.prefix, self.slot);
         let driver = Driver {
@@ -118,7 +118,7 @@ impl RedisSettings {
             slot: self.slot,
             patience: self.patience,
             link: link_seen,
-            settlements,
+            notes,
             health,
             ids: Ids::new(),
             clock,

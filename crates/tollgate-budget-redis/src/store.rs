@@ -24,7 +24,7 @@ use crate::{
     link::{Health, Link},
     names::Names,
     script::{self, RESERVE, Verdict},
-    ticket::{Settlement, Target, Ticket},
+    ticket::{Note, Target, Ticket},
 };
 
 /// Budgets that all processes share which use one Redis or Valkey.
@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     pub(crate) slot: Duration,
     pub(crate) patience: Duration,
     pub(crate) link: watch::Receiver<Link>,
-    pub(crate) settlements: mpsc::Sender<Settlement>,
+    pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) health: Arc<Health>,
     pub(crate) ids: Ids,
     /// The time of tests, in microseconds.
@@ -59,21 +59,21 @@ impl RedisStore {
         matches!(*self.0.link.borrow(), Link::Up(..))
     }
 
-    /// How many settlements wait to be told to the server.
+    /// How many settlements wait to be told to the server, and charges that were granted without it.
     #[must_use]
     pub fn queued(&self) -> usize {
-        let queue = &self.0.settlements;
+        let queue = &self.0.notes;
         queue.max_capacity() - queue.capacity()
     }
 
-    /// How many settlements the server was told of.
+    /// How many of these the server was told of.
     #[must_use]
     pub fn settled(&self) -> u64 {
         self.0.health.settled.load(Ordering::Relaxed)
     }
 
-    /// How many settlements were given up: the queue was full, or the server was away for too long,
-    /// or refused them. What they would have given back leaves the window by itself.
+    /// How many of these were given up: the queue was full, or the server was away for too long, or
+    /// refused them. What they would have given back leaves the window by itself.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.health.lost.load(Ordering::Relaxed)
@@ -90,9 +90,11 @@ impl Store for RedisStore {
     type Held = RedisHeld;
     type Reserve = RedisReserve;
 
+    const RECORDS: bool = true;
+
     fn reserve(&self, charge: &Charge<'_>) -> RedisReserve {
         let inner = &self.0;
-        let target = Box::new(Target::new(&inner.names, inner.ids.next(), charge));
+        let target = inner.target(charge);
         let limits: Box<[Limit]> = charge.windows.iter().map(|window| window.limit).collect();
         let command = script::reserve(&target, &limits, inner.now());
         let ask = Ask {
@@ -109,18 +111,24 @@ impl Store for RedisStore {
         held.0.settle(actual)
     }
 
-    fn since_gap(&self) -> Option<Duration> {
-        match *self.0.link.borrow() {
-            Link::Down(_) => Some(Duration::ZERO),
-            Link::Connecting | Link::Up(..) => self.0.health.since_gap(),
-        }
+    fn record(&self, charge: &Charge<'_>) -> Option<RedisHeld> {
+        let target = self.0.target(charge);
+        Ticket::record(target, Arc::clone(&self.0)).map(RedisHeld)
+    }
+
+    fn since_loss(&self) -> Option<Duration> {
+        self.0.health.since_loss()
     }
 }
 
 impl Inner {
-    /// Has the driver settle, if there is room.
-    pub(crate) fn queue(&self, settlement: Settlement) -> Settled {
-        match self.settlements.try_send(settlement) {
+    fn target(&self, charge: &Charge<'_>) -> Arc<Target> {
+        Arc::new(Target::new(&self.names, self.ids.next(), charge))
+    }
+
+    /// Has the driver tell the server, if there is room.
+    pub(crate) fn queue(&self, note: Note) -> Settled {
+        match self.notes.try_send(note) {
             Ok(()) => Settled::Queued,
             Err(_) => {
                 Health::count(&self.health.lost, 1);
@@ -140,7 +148,7 @@ struct Ask {
     inner: Arc<Inner>,
     command: Cmd,
     /// Until it is sent; then it is the ticket's.
-    target: Option<Box<Target>>,
+    target: Option<Arc<Target>>,
     ticket: Option<Ticket>,
     /// The connection that was tried last.
     last: u64,

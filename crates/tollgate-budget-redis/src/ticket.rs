@@ -47,16 +47,30 @@ impl Target {
 /// A reservation that was asked for. Unless it is settled, or known not to be made, dropping it
 /// gives back what was or will be charged: wherever an answer is lost on its way to the layer.
 pub(crate) struct Ticket {
-    target: Option<Box<Target>>,
+    target: Option<Arc<Target>>,
+    /// The server is told to charge it, until it hears of that.
+    is_recorded: bool,
     shared: Arc<Inner>,
 }
 
 impl Ticket {
-    pub(crate) fn new(target: Box<Target>, shared: Arc<Inner>) -> Self {
+    /// Of what the server is asked.
+    pub(crate) fn new(target: Arc<Target>, shared: Arc<Inner>) -> Self {
         Self {
             target: Some(target),
+            is_recorded: false,
             shared,
         }
+    }
+
+    /// Of what the server is told, if there is room to tell it.
+    pub(crate) fn record(target: Arc<Target>, shared: Arc<Inner>) -> Option<Self> {
+        let note = Note::new(Arc::clone(&target), Change::Charge);
+        (shared.queue(note) == Settled::Queued).then(|| Self {
+            target: Some(target),
+            is_recorded: true,
+            shared,
+        })
     }
 
     /// Nothing was charged, nor will be.
@@ -66,23 +80,25 @@ impl Ticket {
 
     /// Has it settled by what was really used.
     pub(crate) fn settle(mut self, actual: Units) -> Settled {
-        self.close(actual, false).unwrap_or(Settled::Queued)
+        let is_asked_once = !self.is_recorded;
+        self.close(actual, is_asked_once).unwrap_or(Settled::Queued)
     }
 
-    fn close(&mut self, actual: Units, is_cancelled: bool) -> Option<Settled> {
+    fn close(&mut self, actual: Units, is_done: bool) -> Option<Settled> {
         let target = self.target.take()?;
-        Some(self.shared.queue(Settlement {
-            target,
-            actual,
-            is_cancelled,
-            since: Instant::now(),
-        }))
+        // Where nothing is charged any more, settling twice does nothing. But debt is charged once,
+        // and what is given back before it was charged must not be charged after that.
+        let Units { requests, tokens } = target.cost;
+        let is_debt = actual.requests > requests || actual.tokens > tokens;
+        let is_kept = is_debt || !is_done;
+        let change = Change::Settle { actual, is_kept };
+        Some(self.shared.queue(Note::new(target, change)))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.close(Units::ZERO, true);
+        self.close(Units::ZERO, false);
     }
 }
 
@@ -92,26 +108,28 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// What is to be told to the server when there is time.
+/// What is to be told to the server when there is time. Telling it twice does no harm.
 #[derive(Debug)]
-pub(crate) struct Settlement {
-    pub(crate) target: Box<Target>,
-    pub(crate) actual: Units,
-    is_cancelled: bool,
+pub(crate) struct Note {
+    pub(crate) target: Arc<Target>,
+    pub(crate) change: Change,
     since: Instant,
 }
 
-impl Settlement {
-    /// How long the server must know that it was made. Where nothing is charged, making it twice does
-    /// nothing; but what is given back before it was charged must not be charged after that, and debt
-    /// is charged once.
-    pub(crate) fn memory(&self, patience: Duration) -> Duration {
-        let (cost, actual) = (self.target.cost, self.actual);
-        if self.is_cancelled || actual.requests > cost.requests || actual.tokens > cost.tokens {
-            // Longer than anybody tries.
-            patience.saturating_mul(2)
-        } else {
-            Duration::ZERO
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    /// It was granted without the server.
+    Charge,
+    /// This was really used. The server is to remember that it was told, or need not.
+    Settle { actual: Units, is_kept: bool },
+}
+
+impl Note {
+    fn new(target: Arc<Target>, change: Change) -> Self {
+        Self {
+            target,
+            change,
+            since: Instant::now(),
         }
     }
 

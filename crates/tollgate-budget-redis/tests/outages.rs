@@ -7,7 +7,8 @@ mod support;
 use std::{future::poll_fn, num::NonZeroU32, pin::pin, task::Poll, time::Duration};
 
 use support::{
-    Instance, ask, command, eventually, eventually_async, limit, proxy::Proxy, settings, used,
+    Instance, ask, ask_for, command, eventually, eventually_async, limit, proxy::Proxy, settings,
+    used,
 };
 use tokio::{
     task::{JoinSet, yield_now},
@@ -55,7 +56,6 @@ async fn a_silent_server_is_not_waited_for() {
     assert!(long.count() <= 6, "{waits:?}");
     assert_eq!(instance.store.failed(), 20);
     assert!(!instance.store.is_connected());
-    assert_eq!(instance.store.since_gap(), Some(Duration::ZERO));
     // Neither who settles.
     assert_eq!(
         instance.store.settle(open, Units::new(1, 7)),
@@ -64,7 +64,8 @@ async fn a_silent_server_is_not_waited_for() {
 
     server.resume();
     instance.connected().await;
-    assert!(instance.store.since_gap() > Some(Duration::ZERO));
+    // It has forgotten nothing.
+    assert_eq!(instance.store.since_loss(), None);
     // What the server was asked while it slept it did when it woke up, and it was given back, in
     // whatever order that came; and what had waited was settled.
     instance.settled(2).await;
@@ -96,7 +97,7 @@ async fn a_dead_server_is_found_again_empty() {
     instance.settled(2).await;
     // Nothing is given back that is not there, and debt is debt.
     assert_eq!(used(&instance.store).await, Units::new(0, 5));
-    assert!(instance.store.since_gap().unwrap() < Duration::from_secs(20));
+    assert!(instance.store.since_loss().unwrap() < Duration::from_secs(20));
     assert!(
         ask(&instance.store, limit(0, 0), ONE)
             .await
@@ -159,9 +160,9 @@ async fn a_flushed_server_is_noticed() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(instance.store.since_gap(), None);
+    assert_eq!(instance.store.since_loss(), None);
     command(&server.url(), &["FLUSHALL"]).await;
-    eventually(|| instance.store.since_gap().is_some()).await;
+    eventually(|| instance.store.since_loss().is_some()).await;
     // What was charged before is not there to be given back.
     let (other, _) = ask(&instance.store, limit(0, 0), ONE)
         .await
@@ -172,7 +173,7 @@ async fn a_flushed_server_is_noticed() {
     assert_eq!(used(&instance.store).await, ONE);
     instance.store.settle(other, Units::ZERO);
     // And it is noticed once.
-    eventually(|| instance.store.since_gap() > Some(Duration::from_millis(1_500))).await;
+    eventually(|| instance.store.since_loss() > Some(Duration::from_millis(1_500))).await;
 }
 
 /// The server has done it, and nobody hears of it.
@@ -336,6 +337,84 @@ async fn few_rights_are_enough() {
     }
     instance.settled(3).await;
     assert_eq!(instance.store.lost(), 0);
+}
+
+/// What was granted without the server is charged once, however often its answer is lost.
+#[tokio::test]
+async fn what_is_recorded_is_charged_once() {
+    let mut server = RedisServer::start();
+    let proxy = Proxy::to(server.address()).await;
+    let instance = Instance::at(&proxy.url());
+    let watcher = Instance::at(&server.url());
+    instance.connected().await;
+    let windows = [WindowSpec::new("", "gpt-4o", Span::Minute, limit(1, 1))];
+    let charge = Charge::new("acme", &windows, ONE);
+    let record = || instance.store.record(&charge).unwrap();
+
+    // With a server that serves, and scripts that it has forgotten.
+    command(&server.url(), &["SCRIPT", "FLUSH"]).await;
+    let (settled, open, given_back) = (record(), record(), record());
+    instance.store.settle(settled, Units::new(1, 4));
+    drop(given_back);
+    instance.settled(5).await;
+    assert_eq!(used(&watcher.store).await, Units::new(2, 14));
+    instance.store.settle(open, Units::new(1, 16));
+    instance.settled(6).await;
+    assert_eq!(used(&watcher.store).await, Units::new(2, 20));
+
+    // Answers are lost, and all is told again.
+    for _ in 0..3 {
+        sleep(Duration::from_millis(300)).await;
+        proxy.cut_answers(1);
+        let (settled, open) = (record(), record());
+        instance.store.settle(settled, Units::new(1, 4));
+        instance.store.settle(open, Units::new(1, 26));
+        eventually(|| proxy.left() == 0 && instance.store.queued() == 0).await;
+        instance.connected().await;
+    }
+    let all = Units::new(8, 110);
+    eventually_async(async || used(&watcher.store).await == all).await;
+
+    // Without a server it waits for one.
+    server.kill();
+    eventually(|| !instance.store.is_connected()).await;
+    let (settled, open) = (record(), record());
+    instance.store.settle(settled, Units::new(1, 4));
+    assert_eq!(instance.store.queued(), 3);
+    server.start_again();
+    // It is told before it is asked.
+    let (held, standings) = loop {
+        if let Ok(answer) = ask(&instance.store, limit(100, 100), ONE).await {
+            break answer.unwrap();
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(standings.requests.unwrap().remaining, 97);
+    assert_eq!(standings.tokens.unwrap().remaining, 76);
+    drop((held, open));
+    eventually_async(async || used(&watcher.store).await == Units::new(1, 4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_granted_without_the_server_others_know() {
+    let server = RedisServer::start();
+    let instances = NonZeroU32::new(2).unwrap();
+    let (store, driver) = usual(&server.url()).build();
+    tokio::spawn(driver);
+    let gateway = Fallback::new(store, OnFailure::LocalShare { instances });
+    let other = Instance::at(&server.url());
+    for store in [gateway.primary(), &other.store] {
+        eventually(|| store.is_connected()).await;
+    }
+    server.pause();
+    assert_eq!(admitted(std::slice::from_ref(&gateway), 100).await, 50);
+    server.resume();
+    eventually(|| gateway.primary().is_connected()).await;
+    let answer = ask_for(&other.store, "acme", "m", limit(100, 0), Units::new(51, 0)).await;
+    assert_eq!(answer.unwrap().unwrap_err().used, 50);
+    // The rest is its own, beyond its share.
+    assert_eq!(admitted(std::slice::from_ref(&gateway), 100).await, 50);
+    assert!(!gateway.is_active());
 }
 
 /// Two gateways in a server's bad day: as many are admitted as the promise says.

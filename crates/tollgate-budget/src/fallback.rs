@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     Charge, Decision, Denial, Dimension, Limit, MemoryHeld, MemoryStore, Reservation, Settled,
-    Standings, Store, StoreError, Units, memory::nanos,
+    Span, Standings, Store, StoreError, Units, WindowSpec, memory::nanos,
 };
 
 /// A store that several processes share, and what decides while that store cannot.
@@ -44,12 +44,13 @@ use crate::{
 /// # Local shares
 ///
 /// What this process used within the last minute is counted here all the time, so that a share is
-/// not admitted on top of it when the store fails. When the store decides again, it does not know
-/// what was admitted meanwhile: until that has left the window, the share has to agree as well. The
-/// same goes for when the store [was away](Store::since_gap) while nobody asked, and for when it has
-/// forgotten what it counted.
+/// not admitted on top of it when the store fails. What was admitted without the store is
+/// [charged there](Store::record) when it is back, if the store can do that. If not, and when it [has
+/// forgotten](Store::since_loss) what it had counted, the share has to agree to what the store admits,
+/// until what it does not know has left the window; a store that cannot be told anything has this done
+/// only by those that asked it in vain.
 ///
-/// So when all instances lose the store, and there are no more of them than stated, a minute holds
+/// So when all instances lose a store that can, and there are no more of them than stated, a minute holds
 /// more than the limit by at most this: for each instance that had used less than its share in the
 /// minute before, that difference. That is nothing where calls are spread evenly, and less than once
 /// the limit where all of them went to one instance. Where some lose the store and others do not, it
@@ -76,7 +77,7 @@ pub enum OnFailure {
         /// How many processes share the store. With fewer than there are, limits are exceeded.
         instances: NonZeroU32,
     },
-    /// They are granted, and counted nowhere: no limit holds.
+    /// They are granted, and no limit holds until the store is back.
     Open,
 }
 
@@ -137,8 +138,8 @@ impl<St: Store> Fallback<St> {
         self.rule
     }
 
-    /// Whether the primary could not decide when it was asked last, or does not know yet all that was
-    /// used without it.
+    /// Whether the primary could not decide when it was asked last, or does not know all that was used
+    /// within the last minute.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.state.is_failing.load(Ordering::Relaxed) || self.doubt().is_some()
@@ -150,23 +151,38 @@ impl<St: Store> Fallback<St> {
         self.state.decided.load(Ordering::Relaxed)
     }
 
-    /// For how long the primary will not know all that was used, if it does not.
+    /// For how long the primary will not know all that counts, if it does not.
     fn doubt(&self) -> Option<Duration> {
         let reach = self.local.reach();
         let until = self.state.doubt.load(Ordering::Relaxed);
         let own = Duration::from_nanos(until.saturating_sub(self.local.nanos()));
-        let gap = self.primary.since_gap();
-        let gap = gap.map_or(Duration::ZERO, |since| reach.saturating_sub(since));
-        Some(own.max(gap)).filter(|doubt| !doubt.is_zero())
+        let loss = self.primary.since_loss();
+        let loss = loss.map_or(Duration::ZERO, |since| reach.saturating_sub(since));
+        Some(own.max(loss)).filter(|doubt| !doubt.is_zero())
     }
 
     fn failed(&self, error: &StoreError) {
-        // What is admitted from now on is unknown to the primary.
-        let until = self.local.nanos().saturating_add(nanos(self.local.reach()));
-        self.state.doubt.fetch_max(until, Ordering::Relaxed);
+        if !St::RECORDS {
+            // Whether here or elsewhere: something will be admitted that it is not told.
+            self.begin_doubt();
+        }
         if !self.state.is_failing.swap(true, Ordering::Relaxed) {
             self.tell(Some(error));
         }
+    }
+
+    /// Has the primary charged what was granted without it.
+    fn record(&self, charge: &OwnedCharge) -> Option<St::Held> {
+        let held = charge.with(|charge| self.primary.record(charge));
+        if held.is_none() {
+            self.begin_doubt();
+        }
+        held
+    }
+
+    fn begin_doubt(&self) {
+        let until = self.local.nanos().saturating_add(nanos(self.local.reach()));
+        self.state.doubt.fetch_max(until, Ordering::Relaxed);
     }
 
     fn recovered(&self) {
@@ -245,6 +261,7 @@ impl<St: Store> Store for Fallback<St> {
             primary: self.primary.reserve(charge),
             waiting: Some(Waiting {
                 fallback: self.clone(),
+                charge: (self.rule != OnFailure::Closed).then(|| OwnedCharge::new(charge)),
                 counted,
             }),
         }
@@ -256,8 +273,8 @@ impl<St: Store> Store for Fallback<St> {
         primary.or(mirrored).unwrap_or(Settled::Done)
     }
 
-    fn since_gap(&self) -> Option<Duration> {
-        self.primary.since_gap()
+    fn since_loss(&self) -> Option<Duration> {
+        self.primary.since_loss()
     }
 }
 
@@ -301,6 +318,7 @@ pin_project! {
 
 struct Waiting<St> {
     fallback: Fallback<St>,
+    charge: Option<OwnedCharge>,
     counted: Option<Counted>,
 }
 
@@ -321,7 +339,9 @@ impl<St: Store> Future for FallbackReserve<St> {
 impl<St: Store> Waiting<St> {
     /// The primary has decided; as long as it is in doubt, the share has to agree.
     fn agree(self, decision: Decision<St::Held>) -> Decision<FallbackHeld<St::Held>> {
-        let Self { fallback, counted } = self;
+        let Self {
+            fallback, counted, ..
+        } = self;
         fallback.recovered();
         let (held, standings) = match decision {
             Decision::Granted { held, standings } => (held, standings),
@@ -347,26 +367,54 @@ impl<St: Store> Waiting<St> {
 
     /// The primary cannot decide.
     fn stand_in(self, error: StoreError) -> Result<Decision<FallbackHeld<St::Held>>, StoreError> {
-        let Self { fallback, counted } = self;
+        let Self {
+            fallback,
+            charge,
+            counted,
+        } = self;
         fallback.failed(&error);
-        let granted = |mirror, standings| Decision::Granted {
-            held: FallbackHeld {
-                primary: None,
-                mirror,
-            },
-            standings,
+        let Some(charge) = charge else {
+            return Err(error);
         };
-        let decision = match (fallback.rule, counted) {
-            (OnFailure::Open, _) => granted(None, Standings::default()),
-            (OnFailure::Closed, _) | (_, None) => return Err(error),
-            (_, Some(Counted { opinion, mirror })) => match opinion {
-                Opinion::Fits(standings) => granted(Some(mirror), standings),
-                Opinion::Full(denial) | Opinion::Never(denial) => Decision::Denied(denial),
-                Opinion::Exceeds(_) => return Err(error),
-            },
+        let (mirror, standings) = match counted.map(|counted| (counted.opinion, counted.mirror)) {
+            Some((Opinion::Fits(standings), mirror)) => (Some(mirror), standings),
+            Some((Opinion::Full(denial) | Opinion::Never(denial), _)) => {
+                fallback.state.decided.fetch_add(1, Ordering::Relaxed);
+                return Ok(Decision::Denied(denial));
+            }
+            None if fallback.rule == OnFailure::Open => (None, Standings::default()),
+            Some((Opinion::Exceeds(_), _)) | None => return Err(error),
         };
         fallback.state.decided.fetch_add(1, Ordering::Relaxed);
-        Ok(decision)
+        let primary = fallback.record(&charge);
+        let held = FallbackHeld { primary, mirror };
+        Ok(Decision::Granted { held, standings })
+    }
+}
+
+/// A charge that outlives what it was made of.
+struct OwnedCharge {
+    workspace: Box<str>,
+    windows: Box<[(&'static str, Box<str>, Span)]>,
+    cost: Units,
+}
+
+impl OwnedCharge {
+    fn new(charge: &Charge<'_>) -> Self {
+        let windows = charge.windows.iter();
+        Self {
+            workspace: charge.workspace.into(),
+            windows: windows.map(|w| (w.scope, w.name.into(), w.span)).collect(),
+            cost: charge.cost,
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&Charge<'_>) -> T) -> T {
+        let windows = self.windows.iter();
+        let windows: Vec<_> = windows
+            .map(|(scope, name, span)| WindowSpec::new(scope, name, *span, Limit::NONE))
+            .collect();
+        f(&Charge::new(&self.workspace, &windows, self.cost))
     }
 }
 

@@ -37,13 +37,23 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// whatever the limits say.
     fn settle(&self, held: Self::Held, actual: Units) -> Settled;
 
-    /// How long ago the store last could not decide, or was found to have forgotten what it had
-    /// counted, whether somebody asked then or not; zero as long as it cannot. `None`: never, as far as
-    /// it knows, which is the default.
+    /// Whether [`record`](Self::record) does anything.
+    const RECORDS: bool = false;
+
+    /// Charges what was granted without it, whatever the limits, as soon as it can: to the slot of
+    /// then. It must not block, wait or panic. `None`: it will not, which is the default.
     ///
-    /// [`Fallback`](crate::Fallback) asks, because then others may have admitted what the store does
-    /// not know.
-    fn since_gap(&self) -> Option<Duration> {
+    /// [`Fallback`](crate::Fallback) asks, after the store could not decide.
+    fn record(&self, charge: &Charge<'_>) -> Option<Self::Held> {
+        let _ = charge;
+        None
+    }
+
+    /// How long ago the store was found to have forgotten what it had counted. `None`: never, as far
+    /// as it knows, which is the default.
+    ///
+    /// [`Fallback`](crate::Fallback) asks, because others may have used what the store does not know.
+    fn since_loss(&self) -> Option<Duration> {
         None
     }
 }

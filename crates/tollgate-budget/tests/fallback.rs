@@ -30,33 +30,61 @@ use tower::{Layer, ServiceExt};
 
 /// A store that several processes share, and that can be switched off and emptied.
 #[derive(Clone)]
-struct Shared {
+struct Shared<const RECORDS: bool = false> {
     time: Time,
     store: Arc<Mutex<MemoryStore>>,
     is_down: Arc<AtomicBool>,
-    gap: Arc<Mutex<Option<u64>>>,
+    loss: Arc<Mutex<Option<u64>>>,
+    /// What was granted without it, if it takes that.
+    recorded: Arc<Mutex<Vec<Entry>>>,
 }
 
-impl Shared {
+/// An open reservation; it is charged later if it was recorded while the store was off.
+type Entry = Arc<Mutex<State>>;
+
+enum State {
+    Later(Units),
+    /// Where it was charged may have been forgotten.
+    Charged(MemoryStore, MemoryHeld),
+    Settled,
+}
+
+impl<const RECORDS: bool> Shared<RECORDS> {
     fn new(time: &Time) -> Self {
         let store = MemoryStore::new().clock(time.clock());
         Self {
             time: time.clone(),
             store: Arc::new(Mutex::new(store)),
             is_down: Arc::default(),
-            gap: Arc::default(),
+            loss: Arc::default(),
+            recorded: Arc::default(),
         }
     }
 
     fn set_down(&self, is_down: bool) {
-        if self.is_down.swap(is_down, Ordering::SeqCst) {
-            *self.gap.lock().unwrap() = Some(self.time.nanos());
+        self.is_down.store(is_down, Ordering::SeqCst);
+        if !is_down {
+            let recorded = std::mem::take(&mut *self.recorded.lock().unwrap());
+            recorded.iter().for_each(|entry| self.charge(entry));
+        }
+    }
+
+    /// Charges an entry that was recorded.
+    fn charge(&self, entry: &Entry) {
+        let mut state = entry.lock().unwrap();
+        if let State::Later(cost) = *state {
+            let windows = [WindowSpec::new("", "m", Span::Minute, Limit::NONE)];
+            let store = self.store();
+            let charge = Charge::new("acme", &windows, cost);
+            if let Decision::Granted { held, .. } = support::reserve(&store, &charge) {
+                *state = State::Charged(store, held);
+            }
         }
     }
 
     fn forget(&self) {
         *self.store.lock().unwrap() = MemoryStore::new().clock(self.time.clock());
-        *self.gap.lock().unwrap() = Some(self.time.nanos());
+        *self.loss.lock().unwrap() = Some(self.time.nanos());
     }
 
     fn store(&self) -> MemoryStore {
@@ -75,10 +103,11 @@ impl Shared {
     }
 }
 
-impl Store for Shared {
-    // Where it was charged, which may have been forgotten.
-    type Held = (MemoryStore, MemoryHeld);
-    type Reserve = Ready<Result<Decision<Self::Held>, StoreError>>;
+impl<const RECORDS: bool> Store for Shared<RECORDS> {
+    const RECORDS: bool = RECORDS;
+
+    type Held = Entry;
+    type Reserve = Ready<Result<Decision<Entry>, StoreError>>;
 
     fn reserve(&self, charge: &Charge<'_>) -> Self::Reserve {
         if self.is_down.load(Ordering::SeqCst) {
@@ -87,23 +116,36 @@ impl Store for Shared {
         let store = self.store();
         ready(Ok(match support::reserve(&store, charge) {
             Decision::Granted { held, standings } => Decision::Granted {
-                held: (store, held),
+                held: Arc::new(Mutex::new(State::Charged(store, held))),
                 standings,
             },
             Decision::Denied(denial) => Decision::Denied(denial),
         }))
     }
 
-    fn settle(&self, (store, held): Self::Held, actual: Units) -> Settled {
-        store.settle(held, actual)
+    fn settle(&self, entry: Entry, actual: Units) -> Settled {
+        let mut state = entry.lock().unwrap();
+        match std::mem::replace(&mut *state, State::Settled) {
+            State::Charged(store, held) => store.settle(held, actual),
+            State::Later(_) => {
+                *state = State::Later(actual);
+                Settled::Queued
+            }
+            State::Settled => panic!("settled twice"),
+        }
     }
 
-    fn since_gap(&self) -> Option<Duration> {
-        if self.is_down.load(Ordering::SeqCst) {
-            return Some(Duration::ZERO);
-        }
-        let gap = (*self.gap.lock().unwrap())?;
-        Some(Duration::from_nanos(self.time.nanos() - gap))
+    fn record(&self, charge: &Charge<'_>) -> Option<Entry> {
+        RECORDS.then(|| {
+            let entry = Arc::new(Mutex::new(State::Later(charge.cost)));
+            self.recorded.lock().unwrap().push(Arc::clone(&entry));
+            entry
+        })
+    }
+
+    fn since_loss(&self) -> Option<Duration> {
+        let loss = (*self.loss.lock().unwrap())?;
+        Some(Duration::from_nanos(self.time.nanos() - loss))
     }
 }
 
@@ -137,7 +179,7 @@ fn admitted<St: Store>(store: &St, limit: u64, calls: u64) -> u64 {
 #[test]
 fn a_share_is_admitted_by_each_and_together_the_limit() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let instances = shared.shares(4);
     assert!(!instances[0].is_active());
     shared.set_down(true);
@@ -157,7 +199,7 @@ fn a_share_is_admitted_by_each_and_together_the_limit() {
 #[test]
 fn what_was_used_before_counts() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let instances = shared.shares(2);
     for instance in &instances {
         assert_eq!(admitted(instance, 100, 40), 40);
@@ -171,7 +213,7 @@ fn what_was_used_before_counts() {
 #[test]
 fn the_share_stays_until_what_it_admitted_has_left() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let [one, other] = <[_; 2]>::try_from(shared.shares(2)).ok().unwrap();
     shared.set_down(true);
     assert_eq!(admitted(&one, 100, 100), 50);
@@ -195,9 +237,36 @@ fn the_share_stays_until_what_it_admitted_has_left() {
 }
 
 #[test]
+fn a_store_that_is_told_decides_alone_again() {
+    let time = Time::new();
+    let shared = Shared::<true>::new(&time);
+    let [one, other] = <[_; 2]>::try_from(shared.shares(2)).ok().unwrap();
+    shared.set_down(true);
+    assert_eq!(admitted(&one, 100, 100), 50);
+    let open = hold(&other, 100, 20).ok().unwrap();
+    assert_eq!(other.settle(open, Units::new(5, 0)), Settled::Queued);
+    let open = hold(&other, 100, 10).ok().unwrap();
+    time.pass(30_000);
+    shared.set_down(false);
+    assert_eq!(now(standing(&shared.store(), "acme", "m")), (65, 0));
+    // One may use what the other does not.
+    assert_eq!(admitted(&one, 100, 100), 35);
+    assert!(!one.is_active());
+    // What is open is settled where it was charged.
+    other.settle(open, Units::new(1, 0));
+    assert_eq!(now(standing(&shared.store(), "acme", "m")), (91, 0));
+    // So is what was let through.
+    let open = shared.instance(OnFailure::Open);
+    shared.set_down(true);
+    assert_eq!(admitted(&open, 100, 100), 100);
+    shared.set_down(false);
+    assert_eq!(now(standing(&shared.store(), "acme", "m")), (191, 0));
+}
+
+#[test]
 fn a_store_that_has_forgotten_is_in_doubt() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let instances = shared.shares(2);
     for instance in &instances {
         assert_eq!(admitted(instance, 100, 50), 50);
@@ -214,7 +283,7 @@ fn a_store_that_has_forgotten_is_in_doubt() {
 #[test]
 fn a_call_larger_than_a_share_is_not_refused_for_ever() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let instances = shared.shares(4);
     shared.set_down(true);
     // It fits the limit, and only the store could say when: as if it had failed alone.
@@ -235,7 +304,7 @@ fn a_call_larger_than_a_share_is_not_refused_for_ever() {
 #[test]
 fn who_is_closed_refuses_and_who_is_open_admits_all() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let (closed, open) = (
         shared.instance(OnFailure::Closed),
         shared.instance(OnFailure::Open),
@@ -257,7 +326,7 @@ fn who_is_closed_refuses_and_who_is_open_admits_all() {
 #[test]
 fn whoever_watches_is_told_once() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let said = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&said);
     let fallback = shared
@@ -274,7 +343,7 @@ fn whoever_watches_is_told_once() {
 #[test]
 fn settlements_reach_both_counts() {
     let time = Time::new();
-    let shared = Shared::new(&time);
+    let shared = Shared::<false>::new(&time);
     let one = &shared.shares(1)[0];
     let held = hold(one, 10, 6).ok().unwrap();
     assert_eq!(one.settle(held, Units::new(1, 0)), Settled::Done);
@@ -354,25 +423,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     /// Whenever the store fails, comes back, or forgets: no minute holds more than the limit, but for
-    /// what instances had left of their shares when the store failed first, or forgot.
+    /// what instances had left of their shares when that began.
     #[test]
     fn no_minute_holds_more_than_promised(
         steps in prop::collection::vec((0_u8..10, 0_usize..3, 0_u64..40_000), 1..60),
     ) {
         let (limit, instances) = (30_u64, 3);
         let time = Time::new();
-        let shared = Shared::new(&time);
+        let shared = Shared::<true>::new(&time);
         let stores = shared.shares(3);
         let mut admitted: Vec<(u64, usize)> = Vec::new();
-        // What the bound grows by, and until when.
-        let (mut room, mut until) = (0, 0);
+        // How much a minute may hold instead of the limit, and until when.
+        let (mut most, mut until) = (0, 0);
         let (minute, reach) = (60_000_000_000_u64, 61_000_000_000);
         for (kind, who, millis) in steps {
             let at = time.nanos();
             match kind {
                 0 => time.pass(millis),
                 kind @ (1 | 2) => {
-                    if at >= until {
+                    if kind == 2 || !shared.is_down.load(Ordering::SeqCst) {
                         // As the instances count: slots whole.
                         let used = |instance| {
                             let of = |&&(then, by): &&(u64, usize)| {
@@ -380,9 +449,10 @@ proptest! {
                             };
                             admitted.iter().filter(of).count() as u64
                         };
+                        let used = [0, 1, 2].map(used);
                         let share = limit / instances;
-                        let rooms = (0..3).map(|instance| share.saturating_sub(used(instance)));
-                        room = rooms.sum();
+                        let rooms: u64 = used.iter().map(|used| share.saturating_sub(*used)).sum();
+                        most = limit.max(used.iter().sum()) + rooms;
                     }
                     if kind == 1 {
                         shared.set_down(true);
@@ -403,7 +473,8 @@ proptest! {
                         }
                     }
                     let sum = admitted.iter().filter(|(then, _)| then + minute >= at).count() as u64;
-                    prop_assert!(sum <= limit + room, "{sum} of {limit} and {room}: {admitted:?}");
+                    let most = if at < until { most } else { limit };
+                    prop_assert!(sum <= most, "{sum} of {most}: {admitted:?}");
                 }
             }
         }
