@@ -17,6 +17,7 @@ use bytes::Bytes;
 use eventsource_stream::Eventsource;
 use futures_util::{FutureExt, StreamExt, stream};
 use memchr::memmem;
+use sse_core::{SseDecoder, SseEvent};
 use tollgate_sse::{Framer, Reframer};
 
 const EVENTS: usize = 8_000;
@@ -27,19 +28,21 @@ type Run = fn(&[Bytes]) -> usize;
 /// One event a piece: what a server writes by itself, a reader most often reads by itself.
 const WHOLE_EVENTS: usize = 0;
 
-const SIZES: [usize; 7] = [17, 100, WHOLE_EVENTS, 300, 1 << 10, 16 << 10, 64 << 10];
+const SIZES: [usize; 8] = [17, 64, 100, WHOLE_EVENTS, 300, 1 << 10, 16 << 10, 64 << 10];
 
-const CASES: [(&str, bool, Run); 10] = [
+const CASES: [(&str, bool, Run); 12] = [
     ("floor: hand out the pieces", false, hand_out),
     ("floor: memmem of the blank line", false, blank_lines),
     ("Framer", false, framer),
     ("Reframer, nothing to change", false, reframer),
     ("Reframer, usage to hide", true, reframer_hiding_usage),
     ("Reframer, filters to take out", true, reframer),
-    ("sse-core", false, sse_core),
-    ("sse-core, with usage and filters", true, sse_core),
-    ("sse-stream", false, sse_stream),
-    ("eventsource-stream", false, eventsource_stream),
+    ("sse-core, parsing alone", false, sse_core),
+    ("sse-core, the same with filters", true, sse_core),
+    ("sse-core, and written again", false, sse_core_and_write),
+    ("sse-core, the same with filters", true, sse_core_and_write),
+    ("sse-stream, parsing alone", false, sse_stream),
+    ("eventsource-stream, the same", false, eventsource_stream),
 ];
 
 fn main() {
@@ -73,7 +76,8 @@ fn main() {
         }
         let (plain, azure) = (cut(&plain, size), cut(&azure, size));
         let mut best = vec![f64::INFINITY; cases.len()];
-        for _ in 0..ROUNDS {
+        let rounds = args.get(2).map_or(ROUNDS, |n| n.parse().unwrap());
+        for _ in 0..rounds {
             for ((_, with_azure, run), best) in cases.iter().zip(&mut best) {
                 let pieces = if *with_azure { &azure } else { &plain };
                 let start = Instant::now();
@@ -134,11 +138,8 @@ fn cut(bytes: &Bytes, size: usize) -> Vec<Bytes> {
 }
 
 fn hand_out(pieces: &[Bytes]) -> usize {
-    pieces
-        .iter()
-        .cloned()
-        .map(|piece| black_box(piece).len())
-        .sum()
+    let pieces = pieces.iter().cloned();
+    pieces.map(|piece| black_box(&piece).len()).sum()
 }
 
 fn blank_lines(pieces: &[Bytes]) -> usize {
@@ -176,7 +177,7 @@ fn run(mut reframer: Reframer, pieces: &[Bytes]) -> usize {
     for piece in pieces {
         reframer.push(piece.clone());
         if reframer.output_len() > 0 {
-            bytes += black_box(reframer.take_output()).len();
+            bytes += black_box(&reframer.take_output()).len();
         }
     }
     assert!(reframer.end().is_none() && bytes > 0);
@@ -184,12 +185,13 @@ fn run(mut reframer: Reframer, pieces: &[Bytes]) -> usize {
 }
 
 fn sse_core(pieces: &[Bytes]) -> usize {
-    let mut decoder = sse_core::SseDecoder::new();
+    let mut decoder = SseDecoder::new();
     let mut events = 0;
     for piece in pieces {
-        let mut piece = piece.clone();
-        while let Some(event) = decoder.next(&mut piece) {
-            black_box(event.unwrap());
+        let piece = piece.clone();
+        let mut rest = &piece[..];
+        while let Some(event) = decoder.next(&mut rest) {
+            black_box(&event.unwrap());
             events += 1;
         }
     }
@@ -197,12 +199,36 @@ fn sse_core(pieces: &[Bytes]) -> usize {
     events
 }
 
+/// What a re-framer costs that parses with sse-core and changes nothing: its events go out in one
+/// buffer for each piece.
+fn sse_core_and_write(pieces: &[Bytes]) -> usize {
+    let mut decoder = SseDecoder::new();
+    let mut bytes = 0;
+    for piece in pieces {
+        let mut piece = piece.clone();
+        let mut output = Vec::new();
+        while let Some(event) = decoder.next(&mut piece) {
+            if let SseEvent::Message(message) = event.unwrap() {
+                output.reserve(message.data.len() + 8);
+                output.extend_from_slice(b"data: ");
+                output.extend_from_slice(message.data.as_bytes());
+                output.extend_from_slice(b"\n\n");
+            }
+        }
+        if !output.is_empty() {
+            bytes += black_box(&Bytes::from(output)).len();
+        }
+    }
+    assert!(bytes > 0);
+    bytes
+}
+
 fn sse_stream(pieces: &[Bytes]) -> usize {
     let source = stream::iter(pieces.iter().cloned().map(Ok::<_, Infallible>));
     let mut parsed = sse_stream::SseStream::from_bytes_stream(source);
     let mut events = 0;
     while let Some(event) = parsed.next().now_or_never().unwrap() {
-        black_box(event.unwrap());
+        black_box(&event.unwrap());
         events += 1;
     }
     assert_eq!(events, EVENTS);
@@ -214,7 +240,7 @@ fn eventsource_stream(pieces: &[Bytes]) -> usize {
     let mut parsed = source.eventsource();
     let mut events = 0;
     while let Some(event) = parsed.next().now_or_never().unwrap() {
-        black_box(event.unwrap());
+        black_box(&event.unwrap());
         events += 1;
     }
     assert_eq!(events, EVENTS);

@@ -350,6 +350,6 @@ impl Reader<'_, '_> {
 }
 
 /// Strings of one chunk that may vary without the chunk being read again.
-const MAX_HOLES: usize = 8;
+pub(crate) const MAX_HOLES: usize = 8;
 
 const MAX_KEPT_EDITS: usize = 1_024;

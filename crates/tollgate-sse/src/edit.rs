@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, ops::Range};
 
+use crate::identity::Identity;
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Edit {
@@ -67,16 +69,6 @@ impl Edits {
         &self.list
     }
 
-    /// Writes the changed text, of which only removals were asked.
-    pub(crate) fn apply(&self, text: &[u8], out: &mut Vec<u8>) {
-        let mut at = 0;
-        for Edit { span, .. } in &self.list {
-            out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
-            at = span.end;
-        }
-        out.extend_from_slice(text.get(at..).unwrap_or_default());
-    }
-
     /// Adds a change in its place. What only inserts comes before what replaces at the same place.
     pub(crate) fn add(&mut self, span: Range<usize>, put: Put) {
         let before = |edit: &Edit| match edit.span.start.cmp(&span.start) {
@@ -87,6 +79,33 @@ impl Edits {
         let at = self.list.iter().rposition(before).map_or(0, |at| at + 1);
         self.list.insert(at, Edit { span, put });
     }
+}
+
+/// Writes a part of a text, changed. Wants to know all changes in that part, and no others.
+pub(crate) fn apply(
+    edits: &[Edit],
+    text: &[u8],
+    part: Range<usize>,
+    identity: &Identity,
+    out: &mut Vec<u8>,
+) {
+    let mut at = part.start;
+    for Edit { span, put } in edits {
+        out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+        match put {
+            Put::Nothing => {}
+            Put::EmptyObject => out.extend_from_slice(b"{}"),
+            Put::EmptyDelta => out.extend_from_slice(b"\"delta\":{},"),
+            Put::Value(field) => out.extend_from_slice(identity.value(*field).as_bytes()),
+            Put::Member(field) => {
+                out.extend_from_slice(field.key());
+                out.extend_from_slice(identity.value(*field).as_bytes());
+                out.push(b',');
+            }
+        }
+        at = span.end;
+    }
+    out.extend_from_slice(text.get(at..part.end).unwrap_or_default());
 }
 
 /// Takes items out of an object or array together with their commas.

@@ -9,20 +9,8 @@ pub struct Event<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) last_event_id: &'a [u8],
     pub(crate) piece: &'a Bytes,
-    pub(crate) source: Source,
-}
-
-/// Where an event stands.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// In the piece: its data begins at `start`, and `wire` is the whole of it, if that is all of
-    /// `data: …` LF LF and nothing else.
-    Piece {
-        start: usize,
-        wire: Option<Range<usize>>,
-    },
-    /// In a copy, which is `data: …` if it is canonical.
-    Copy { canonical: bool },
+    /// Where the data begins in the piece, if it stands there.
+    pub(crate) start: Option<usize>,
 }
 
 impl<'a> Event<'a> {
@@ -48,10 +36,18 @@ impl<'a> Event<'a> {
     /// As long as it is shared, the whole piece stays in memory.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        match &self.source {
-            Source::Piece { start, .. } => self.piece.slice(*start..start + self.data.len()),
-            Source::Copy { .. } => Bytes::copy_from_slice(self.data),
+        match self.start {
+            Some(start) => self.piece.slice(start..start + self.data.len()),
+            None => Bytes::copy_from_slice(self.data),
         }
+    }
+
+    /// Where it stands in the piece, if it has the one form in which events go out.
+    pub(crate) fn canonical(&self) -> Option<Range<usize>> {
+        let from = self.start?.checked_sub(PREFIX.len())?;
+        let to = self.start? + self.data.len() + SUFFIX.len();
+        let event = self.piece.get(from..to)?;
+        (event.starts_with(PREFIX) && event.ends_with(SUFFIX)).then_some(from..to)
     }
 }
 

@@ -64,7 +64,7 @@ impl Framer {
     /// has to be copied. After [`EventTooLarge`] nothing is taken in any more.
     pub fn push(&mut self, piece: impl Into<Bytes>) {
         let mut piece = piece.into();
-        if self.parser.lengthen(&piece) || self.parser.is_too_large() {
+        if self.parser.is_too_large() {
             return;
         }
         if !self.piece.is_empty() {

@@ -41,6 +41,11 @@ impl Identity {
         }
     }
 
+    /// How many of the upstream's values are known.
+    pub(crate) fn known(&self) -> usize {
+        self.sent.iter().flatten().count()
+    }
+
     /// The value that fills a gap.
     pub(crate) fn value(&self, field: Field) -> &str {
         let at = field as usize;

@@ -5,7 +5,7 @@ use tollgate_core::{Rejection, RejectionKind, UpstreamFault, UsageSlot};
 
 use crate::{
     chunk::{self, Findings, Reading},
-    fault,
+    edit, fault,
     identity::Identity,
     json::Scanner,
     usage,
@@ -95,7 +95,8 @@ impl JsonAnswer {
             return Ok(bytes);
         }
         let mut edited = Vec::with_capacity(bytes.len());
-        findings.edits.apply(&bytes, &mut edited);
+        let edits = findings.edits.as_slice();
+        edit::apply(edits, &bytes, 0..bytes.len(), &identity, &mut edited);
         Ok(edited.into())
     }
 }

@@ -143,7 +143,9 @@ mod future;
 mod identity;
 mod json;
 mod json_answer;
+mod known;
 mod layer;
+mod line;
 mod members;
 mod outlet;
 mod output;
@@ -153,6 +155,7 @@ mod reframe;
 mod rules;
 mod stream;
 mod tap;
+mod template;
 mod text;
 mod usage;
 

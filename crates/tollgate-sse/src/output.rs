@@ -2,10 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
-use memchr::memchr2;
-
-use crate::event::{PREFIX, SUFFIX};
+use bytes::{Buf, Bytes};
 
 /// Collects output. A run of events that came side by side in one piece, and is all there is,
 /// leaves as a slice of that piece; anything else is copied into one buffer.
@@ -14,7 +11,7 @@ use crate::event::{PREFIX, SUFFIX};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
     /// What was written before the run.
-    copied: BytesMut,
+    written: Vec<u8>,
     /// A part of the piece.
     run: Range<usize>,
     /// The piece, once it has been read and if it is all there is.
@@ -23,6 +20,7 @@ pub(crate) struct Output {
 
 impl Output {
     /// The calls that follow will speak of another piece.
+    #[inline]
     pub(crate) fn begin(&mut self) {
         if !self.run.is_empty() {
             let piece = std::mem::take(&mut self.piece);
@@ -31,138 +29,103 @@ impl Output {
     }
 
     /// The piece has been read.
+    #[inline]
     pub(crate) fn end(&mut self, piece: Bytes) {
-        if self.run.is_empty() {
-            return;
+        if !self.run.is_empty() {
+            self.end_run(piece);
         }
-        if self.copied.is_empty() {
+    }
+
+    fn end_run(&mut self, piece: Bytes) {
+        if self.written.is_empty() {
             self.piece = piece;
         } else if self.len() <= SMALL_BYTES {
             // It will be copied once anyway.
             let mut all = Vec::with_capacity(self.len());
-            all.extend_from_slice(&self.copied);
+            all.extend_from_slice(&self.written);
             all.extend_from_slice(&piece[self.run.clone()]);
             self.run = 0..all.len();
             self.piece = all.into();
-            self.copied.clear();
+            self.written.clear();
         } else {
             self.flush(&piece);
         }
     }
 
     /// Sends this part of the piece.
-    pub(crate) fn keep(&mut self, wire: Range<usize>, piece: &[u8]) {
-        if self.run.end == wire.start && !self.run.is_empty() {
-            self.run.end = wire.end;
+    pub(crate) fn keep(&mut self, part: Range<usize>, piece: &[u8]) {
+        if self.run.end == part.start && !self.run.is_empty() {
+            self.run.end = part.end;
         } else {
             self.flush(piece);
-            self.run = wire;
+            self.run = part;
         }
     }
 
-    /// Sends these bytes.
-    pub(crate) fn put(&mut self, bytes: &[u8], piece: &[u8]) {
+    /// Sends what is written now, and says where that begins. If it is likely to go out alone, its
+    /// length is to be told.
+    pub(crate) fn write(
+        &mut self,
+        piece: &[u8],
+        alone: Option<usize>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
         self.flush(piece);
-        self.copied.extend_from_slice(bytes);
-    }
-
-    /// Sends the event that stands in this buffer, and leaves the buffer without it.
-    pub(crate) fn take_over(&mut self, event: &mut BytesMut, piece: &[u8]) {
-        self.flush(piece);
-        if self.copied.is_empty() {
-            std::mem::swap(&mut self.copied, event);
-        } else {
-            self.copied.extend_from_slice(event);
+        let start = self.written.len();
+        if start == 0 {
+            match alone {
+                Some(length) => self.written = Vec::with_capacity(length),
+                // About as much goes out as comes in.
+                None => self.written.reserve(piece.len().min(MAX_KEPT_BYTES)),
+            }
         }
+        write(&mut self.written);
+        start
     }
 
-    /// Begins an event whose data is written next, and says where that is.
-    pub(crate) fn open(&mut self, piece: &[u8]) -> Draft<'_> {
-        self.flush(piece);
-        let event = self.copied.len();
-        self.copied.extend_from_slice(PREFIX);
-        Draft {
-            buffer: &mut self.copied,
-            event,
-        }
+    /// What was written since then.
+    pub(crate) fn written_since(&self, start: usize) -> &[u8] {
+        &self.written[start..]
     }
 
-    /// Sends a copy of this data as an event.
-    pub(crate) fn frame(&mut self, data: &[u8], piece: &[u8]) {
-        let mut draft = self.open(piece);
-        draft.put(data);
-        draft.send_on_one_line();
+    /// Takes back what was written since then.
+    pub(crate) fn take_back(&mut self, start: usize) {
+        self.written.truncate(start);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.copied.len() + self.run.len()
+        self.written.len() + self.run.len()
     }
 
     /// Everything collected so far.
     pub(crate) fn take(&mut self) -> Bytes {
-        if self.copied.is_empty() {
+        if self.written.is_empty() {
             let run = std::mem::take(&mut self.run);
             let mut piece = std::mem::take(&mut self.piece);
             piece.truncate(run.end);
             piece.advance(run.start);
             return piece;
         }
-        if self.copied.capacity() > MAX_KEPT_BYTES {
-            return std::mem::take(&mut self.copied).freeze();
+        let has_slack = self.written.len() < self.written.capacity();
+        if !has_slack || self.written.len() > SMALL_BYTES {
+            return std::mem::take(&mut self.written).into();
         }
-        if self.copied.len() <= SMALL_BYTES {
-            let bytes = Bytes::copy_from_slice(&self.copied);
-            self.copied.clear();
-            return bytes;
-        }
-        self.copied.split().freeze()
+        let bytes = Bytes::copy_from_slice(&self.written);
+        self.written.clear();
+        self.written.shrink_to(MAX_KEPT_BYTES);
+        bytes
     }
 
     fn flush(&mut self, piece: &[u8]) {
         if !self.run.is_empty() {
             let run = std::mem::take(&mut self.run);
-            self.copied.extend_from_slice(&piece[run]);
+            self.written.extend_from_slice(&piece[run]);
         }
     }
 }
 
-/// An event that is being written.
-pub(crate) struct Draft<'a> {
-    buffer: &'a mut BytesMut,
-    event: usize,
-}
-
-impl Draft<'_> {
-    pub(crate) fn put(&mut self, data: &[u8]) {
-        self.buffer.extend_from_slice(data);
-    }
-
-    /// The data so far.
-    pub(crate) fn data(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.event + PREFIX.len()..]
-    }
-
-    pub(crate) fn send(self) {
-        self.buffer.extend_from_slice(SUFFIX);
-    }
-
-    /// Line ends in the data become spaces: in JSON they can only stand between tokens.
-    pub(crate) fn send_on_one_line(mut self) {
-        let mut rest = self.data();
-        while let Some(at) = memchr2(b'\n', b'\r', rest) {
-            rest[at] = b' ';
-            rest = &mut rest[at..];
-        }
-        self.send();
-    }
-
-    pub(crate) fn discard(self) {
-        self.buffer.truncate(self.event);
-    }
-}
-
-/// To copy less than this into memory of its own is cheaper than to share the buffer.
+/// To copy less than this into memory of its own is cheaper than to give the buffer away.
 const SMALL_BYTES: usize = 2 << 10;
 
-/// A larger buffer is not kept for what comes next.
+/// A buffer that one large event has left behind is not kept for all the small ones.
 const MAX_KEPT_BYTES: usize = 64 << 10;

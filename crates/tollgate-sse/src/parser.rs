@@ -2,14 +2,10 @@
 
 use std::{fmt, ops::Range};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memchr2;
 
-use crate::{
-    Event, EventTooLarge,
-    event::{PREFIX, SUFFIX, Source},
-    fields::Fields,
-};
+use crate::{Event, EventTooLarge, fields::Fields, line::Line};
 
 /// The state between two events. Whoever owns it hands in the same piece until that is used up.
 ///
@@ -20,12 +16,10 @@ pub(crate) struct Parser {
     /// Everything in the piece before it is done with.
     at: usize,
     /// The beginning of a line that earlier pieces brought. If there is any, the piece is used up.
-    line: BytesMut,
-    /// How long that line may become; 0 if there is none.
-    max_line_bytes: usize,
+    line: Line,
     data: Data,
     /// The data of an event that is not one slice of the piece.
-    joined: BytesMut,
+    joined: Vec<u8>,
     data_lines: usize,
     fields: Fields,
     /// The event in `data` has been handed out.
@@ -41,19 +35,9 @@ pub(crate) struct Parser {
 enum Data {
     None,
     /// In the current piece.
-    Slice {
-        value: Range<usize>,
-        /// Where the line began, if it is spelled `data: …` and ends with an LF alone.
-        canonical_from: Option<usize>,
-        /// Where the whole event stands, once it is complete and all of it is canonical.
-        wire: Option<Range<usize>>,
-    },
+    Slice(Range<usize>),
     /// In `joined`, from here on.
-    Joined {
-        from: usize,
-        /// What stands there is `data: …` of an event whose lines all end with an LF alone.
-        canonical: bool,
-    },
+    Joined(usize),
 }
 
 impl Parser {
@@ -61,10 +45,9 @@ impl Parser {
         Self {
             max_event_bytes,
             at: 0,
-            line: BytesMut::new(),
-            max_line_bytes: 0,
+            line: Line::default(),
             data: Data::None,
-            joined: BytesMut::new(),
+            joined: Vec::new(),
             data_lines: 0,
             fields: Fields::new(),
             handed_out: false,
@@ -91,19 +74,7 @@ impl Parser {
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
-        self.line.len() + self.joined.len()
-    }
-
-    /// Takes in a piece that only makes the carried line longer, as most pieces of a stream do that
-    /// was cut small. `false` if it may be another one, and nothing has happened.
-    #[inline]
-    pub(crate) fn lengthen(&mut self, piece: &[u8]) -> bool {
-        let room = self.line.len() + piece.len() <= self.max_line_bytes;
-        let lengthens = room && is_short_and_within_line(piece);
-        if lengthens {
-            self.line.extend_from_slice(piece);
-        }
-        lengthens
+        self.line.bytes.len() + self.joined.len()
     }
 
     /// Begins a piece. `false` if nothing of it is left to look at.
@@ -116,12 +87,23 @@ impl Parser {
             }
             return true;
         }
+        if self.line.lengthen(piece) {
+            return false;
+        }
         match memchr2(b'\n', b'\r', piece) {
             Some(end) => self.end_carried(piece, end),
             None => self.carry(piece),
         }
         // That a line has become too large is for `advance` to tell.
         self.line.is_empty()
+    }
+
+    /// Begins a piece after the beginning of an event that earlier pieces brought.
+    pub(crate) fn begin_after(&mut self, earlier: &[u8], piece: &[u8]) -> bool {
+        self.begin(earlier);
+        // There is no empty line in it. That it is too large is told once more.
+        let _ = self.advance(earlier);
+        self.begin(piece)
     }
 
     /// Reads on until an event is complete (`true`) or the piece is used up.
@@ -140,12 +122,12 @@ impl Parser {
                 break;
             };
             let line = self.at..self.at + length;
-            let ends_with_lf = self.pass_line_end(piece, line.end);
+            self.pass_line_end(piece, line.end);
             if !self.fits(length) {
                 self.fail();
                 break;
             }
-            if self.line_in_piece(piece, line, ends_with_lf) && self.complete(ends_with_lf) {
+            if self.line_in_piece(piece, line) && self.complete() {
                 return Ok(true);
             }
             self.check_lines();
@@ -159,32 +141,18 @@ impl Parser {
     /// The event that [`advance`](Self::advance) has found.
     pub(crate) fn event<'a>(&'a mut self, piece: &'a Bytes) -> Event<'a> {
         self.handed_out = true;
-        let (data, source) = match &self.data {
-            Data::None => (&b""[..], Source::Copy { canonical: false }),
-            Data::Joined { from, canonical } => {
-                let canonical = *canonical;
-                (&self.joined[*from..], Source::Copy { canonical })
-            }
-            Data::Slice { value, wire, .. } => {
-                let start = value.start;
-                let wire = wire.clone();
-                (&piece[value.clone()], Source::Piece { start, wire })
-            }
+        let (data, start) = match &self.data {
+            Data::None => (&b""[..], None),
+            Data::Joined(from) => (&self.joined[*from..], None),
+            Data::Slice(value) => (&piece[value.clone()], Some(value.start)),
         };
         Event {
             data,
             name: self.fields.name(),
             last_event_id: self.fields.last_id(),
             piece,
-            source,
+            start,
         }
-    }
-
-    /// The whole of the event that was found last, if its source is a canonical copy. It may be
-    /// taken out.
-    pub(crate) fn copied_event(&mut self) -> &mut BytesMut {
-        self.joined.extend_from_slice(SUFFIX);
-        &mut self.joined
     }
 
     /// Ends the stream; `true` if an event is left that no blank line has completed.
@@ -195,32 +163,20 @@ impl Parser {
         }
         self.clear_handed_out();
         if !self.line.is_empty() {
-            self.carried_line(false);
+            self.carried_line();
         }
         self.check_lines();
         !self.too_large && !matches!(self.data, Data::None)
     }
 
-    /// Where the next event begins in the piece, if that is spelled `data: …`. For a reader who
-    /// knows where it ends, and who asks for neither names nor ids.
-    pub(crate) fn canonical_start(&self, piece: &[u8]) -> Option<usize> {
-        let fresh = self.line.is_empty() && matches!(self.data, Data::None);
-        let begins = fresh && piece.get(self.at..)?.starts_with(PREFIX);
-        begins.then_some(self.at)
+    /// Whether it stands between two events, with nothing in its hands.
+    pub(crate) fn is_between_events(&self) -> bool {
+        self.line.is_empty() && matches!(self.data, Data::None)
     }
 
-    /// The line that is carried, if it spells `data: …` and nothing stands before it. For the same
-    /// reader, who either leaves it as it was or [takes it](Self::end_line_at).
-    pub(crate) fn canonical_line(&mut self) -> Option<&mut BytesMut> {
-        let canonical = matches!(self.data, Data::None) && self.line.starts_with(PREFIX);
-        canonical.then_some(&mut self.line)
-    }
-
-    /// The carried line was an event that ends at this place of the piece.
-    pub(crate) fn end_line_at(&mut self, at: usize) {
-        self.line.clear();
-        self.max_line_bytes = 0;
-        self.at = at;
+    /// Where in the piece it stands.
+    pub(crate) fn at(&self) -> usize {
+        self.at
     }
 
     /// Continues at this place of the piece, up to which the caller has read.
@@ -249,8 +205,8 @@ impl Parser {
     fn held(&self) -> usize {
         match &self.data {
             Data::None => 0,
-            Data::Slice { value, .. } => value.len() + 1,
-            Data::Joined { from, .. } => self.joined.len() - from + 1,
+            Data::Slice(value) => value.len() + 1,
+            Data::Joined(from) => self.joined.len() - from + 1,
         }
     }
 
@@ -268,50 +224,37 @@ impl Parser {
         self.joined.clear();
         self.fields.forget_name();
         // A buffer that one large event has left behind is not kept for all the small ones.
-        for buffer in [&mut self.joined, &mut self.line] {
+        for buffer in [&mut self.joined, &mut self.line.bytes] {
             if buffer.is_empty() && buffer.capacity() > MAX_KEPT_BYTES {
-                *buffer = BytesMut::new();
+                *buffer = Vec::new();
             }
         }
     }
 
-    /// Steps over the line end that begins here; `true` if it is an LF alone.
-    fn pass_line_end(&mut self, piece: &[u8], end: usize) -> bool {
+    /// Steps over the line end that begins here.
+    fn pass_line_end(&mut self, piece: &[u8], end: usize) {
         self.at = end + 1;
-        if piece[end] == b'\n' {
-            return true;
+        if piece[end] == b'\r' {
+            match piece.get(self.at) {
+                Some(b'\n') => self.at += 1,
+                Some(_) => {}
+                None => self.swallow_lf = true,
+            }
         }
-        match piece.get(self.at) {
-            Some(b'\n') => self.at += 1,
-            Some(_) => {}
-            None => self.swallow_lf = true,
-        }
-        false
     }
 
     /// An empty line has come; `true` if there was an event in front of it.
-    fn complete(&mut self, ends_with_lf: bool) -> bool {
+    fn complete(&mut self) -> bool {
         self.fields.complete();
-        match &mut self.data {
-            Data::None => {
-                self.fields.forget_name();
-                return false;
-            }
-            Data::Slice {
-                canonical_from,
-                wire,
-                ..
-            } => {
-                let from = canonical_from.filter(|_| ends_with_lf);
-                *wire = from.map(|from| from..self.at);
-            }
-            Data::Joined { canonical, .. } => *canonical &= ends_with_lf,
+        let is_event = !matches!(self.data, Data::None);
+        if !is_event {
+            self.fields.forget_name();
         }
-        true
+        is_event
     }
 
     /// Reads a line that stands whole in the piece; `true` if it is empty.
-    fn line_in_piece(&mut self, piece: &[u8], mut line: Range<usize>, ends_with_lf: bool) -> bool {
+    fn line_in_piece(&mut self, piece: &[u8], mut line: Range<usize>) -> bool {
         if !std::mem::replace(&mut self.past_first_line, true)
             && piece[line.clone()].starts_with(BYTE_ORDER_MARK)
         {
@@ -323,14 +266,9 @@ impl Parser {
         }
         match (&self.data, text.strip_prefix(b"data:")) {
             (Data::None, Some(value)) => {
-                let spaced = value.first() == Some(&b' ');
-                let start = line.end - value.len() + usize::from(spaced);
+                let value = value.strip_prefix(b" ").unwrap_or(value);
                 self.data_lines += 1;
-                self.data = Data::Slice {
-                    value: start..line.end,
-                    canonical_from: Some(line.start).filter(|_| spaced && ends_with_lf),
-                    wire: None,
-                };
+                self.data = Data::Slice(line.end - value.len()..line.end);
             }
             _ => self.field(text, piece),
         }
@@ -339,51 +277,41 @@ impl Parser {
 
     /// Completes the line that is carried.
     fn end_carried(&mut self, piece: &[u8], end: usize) {
-        let ends_with_lf = self.pass_line_end(piece, end);
-        if !self.fits(self.line.len() + end) {
+        self.pass_line_end(piece, end);
+        if !self.fits(self.line.bytes.len() + end) {
             return self.fail();
         }
-        self.line.extend_from_slice(&piece[..end]);
-        self.carried_line(ends_with_lf);
+        self.line.bytes.extend_from_slice(&piece[..end]);
+        self.carried_line();
         self.check_lines();
     }
 
     /// Reads the line that was carried. It holds a byte at least; if that is a mark and nothing
     /// else, it is the first line, and there is no event that it could complete.
-    fn carried_line(&mut self, ends_with_lf: bool) {
+    fn carried_line(&mut self) {
         let is_first = !std::mem::replace(&mut self.past_first_line, true);
-        let marked = is_first && self.line.starts_with(BYTE_ORDER_MARK);
+        let line = &mut self.line.bytes;
+        let marked = is_first && line.starts_with(BYTE_ORDER_MARK);
         let start = if marked { BYTE_ORDER_MARK.len() } else { 0 };
-        match (&self.data, self.line[start..].strip_prefix(b"data:")) {
+        match (&self.data, line[start..].strip_prefix(b"data:")) {
             (Data::None, Some(value)) => {
                 let value = value.strip_prefix(b" ").unwrap_or(value);
-                let from = self.line.len() - value.len();
                 self.data_lines += 1;
-                self.data = Data::Joined {
-                    from,
-                    canonical: ends_with_lf && from == PREFIX.len(),
-                };
-                std::mem::swap(&mut self.joined, &mut self.line);
+                self.data = Data::Joined(line.len() - value.len());
+                std::mem::swap(&mut self.joined, line);
             }
             _ => {
-                let line = std::mem::take(&mut self.line);
+                let line = std::mem::take(line);
                 self.field(&line[start..], NO_PIECE);
                 // The buffer is used again.
-                self.line = line;
+                self.line.bytes = line;
             }
         }
         self.line.clear();
-        self.max_line_bytes = 0;
     }
 
     /// Reads a line that is not the first one with data.
     fn field(&mut self, line: &[u8], piece: &[u8]) {
-        // It stands between the data and the empty line: they do not make one slice.
-        match &mut self.data {
-            Data::None => {}
-            Data::Slice { canonical_from, .. } => *canonical_from = None,
-            Data::Joined { canonical, .. } => *canonical = false,
-        }
         let colon = memchr::memchr(b':', line).unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default();
@@ -399,10 +327,7 @@ impl Parser {
         self.data_lines += 1;
         self.unslice(piece);
         if matches!(self.data, Data::None) {
-            self.data = Data::Joined {
-                from: 0,
-                canonical: false,
-            };
+            self.data = Data::Joined(0);
         } else {
             self.joined.extend_from_slice(b"\n");
         }
@@ -416,30 +341,17 @@ impl Parser {
         if rest.is_empty() {
             return;
         }
-        self.max_line_bytes = self.max_event_bytes.saturating_sub(self.held());
-        if self.line.len() + rest.len() > self.max_line_bytes {
-            return self.fail();
+        let max_bytes = self.max_event_bytes.saturating_sub(self.held());
+        if !self.line.push(rest, max_bytes) {
+            self.fail();
         }
-        if self.line.is_empty() {
-            self.line.reserve(rest.len().max(TYPICAL_BYTES));
-        }
-        self.line.extend_from_slice(rest);
     }
 
     /// Copies the data that was a slice of the piece.
     fn unslice(&mut self, piece: &[u8]) {
-        if let Data::Slice {
-            value,
-            canonical_from,
-            ..
-        } = &self.data
-        {
-            let start = canonical_from.unwrap_or(value.start);
-            self.joined.extend_from_slice(&piece[start..value.end]);
-            self.data = Data::Joined {
-                from: value.start - start,
-                canonical: canonical_from.is_some(),
-            };
+        if let Data::Slice(value) = &self.data {
+            self.joined.extend_from_slice(&piece[value.clone()]);
+            self.data = Data::Joined(0);
         }
     }
 
@@ -457,27 +369,6 @@ impl Parser {
     }
 }
 
-/// Whether the piece surely holds no line end, told in less time than a search needs to begin.
-#[inline]
-fn is_short_and_within_line(piece: &[u8]) -> bool {
-    match piece.last_chunk() {
-        Some(last) if piece.len() <= 32 => {
-            let words = piece.chunks_exact(8).filter_map(<[u8]>::first_chunk);
-            words.fold(low_bytes(last), |low, word| low | low_bytes(word)) == 0
-        }
-        _ => false,
-    }
-}
-
-/// Not 0 if one of the bytes is below 0x0e, as line ends are.
-#[inline]
-fn low_bytes(word: &[u8; 8]) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
-    let word = u64::from_le_bytes(*word);
-    word.wrapping_sub(ONES * 0x0e) & !word & TOPS
-}
-
 impl fmt::Debug for Parser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Answers do not belong in logs.
@@ -489,9 +380,6 @@ impl fmt::Debug for Parser {
 
 /// Far above any printed JSON that somebody put on several lines.
 const MAX_DATA_LINES: usize = 1_024;
-
-/// Room for a line that comes in many pieces, so that it is not moved at each of them.
-const TYPICAL_BYTES: usize = 512;
 
 const MAX_KEPT_BYTES: usize = 64 << 10;
 

@@ -9,7 +9,7 @@ use crate::{
     fault,
     framer::DEFAULT_MAX_EVENT_BYTES,
     identity::Identity,
-    outlet::{Outlet, Sent},
+    outlet::Outlet,
     parser::Parser,
     rules::{Passed, Rules},
 };
@@ -148,35 +148,46 @@ impl<T> Reframer<T> {
 impl<T: Tap> Reframer<T> {
     /// Takes in the next piece of the stream.
     pub fn push(&mut self, piece: impl Into<Bytes>) {
-        let piece = piece.into();
-        if self.rules.end.is_none() && !self.parser.lengthen(&piece) {
-            self.read(piece);
+        self.take_in(piece.into());
+    }
+
+    // Inlined, it would move each piece: that takes longer than to look at a small one.
+    #[inline(never)]
+    fn take_in(&mut self, piece: Bytes) {
+        if self.rules.end.is_none() && !self.rules.known.goes_on(&piece) {
+            self.read(&piece);
+            self.outlet.output.end(piece);
         }
     }
 
     #[inline(never)]
-    fn read(&mut self, piece: Bytes) {
+    fn read(&mut self, piece: &Bytes) {
         let Self {
             parser,
             rules,
             outlet,
         } = self;
         outlet.output.begin();
-        if !rules.known_carried(parser, &piece, outlet) && !parser.begin(&piece) {
+        if !rules.known.has_begun() && !parser.begin(piece) {
             return;
         }
         while rules.end.is_none() {
-            rules.known_events(parser, &piece, outlet);
-            let sent = match parser.advance(&piece) {
-                Ok(true) => rules.event(&parser.event(&piece), outlet),
-                Ok(false) => break,
-                Err(_) => rules.fail(fault::invalid_event(), outlet, &piece),
-            };
-            if sent == Sent::TakeOver {
-                outlet.output.take_over(parser.copied_event(), &piece);
+            if parser.is_between_events() && rules.known_events(parser, piece, outlet) {
+                break;
             }
+            // The event that has begun is another one than it looked like.
+            if let Some(begun) = rules.known.give_up() {
+                if !parser.begin_after(&begun, piece) {
+                    break;
+                }
+            }
+            match parser.advance(piece) {
+                Ok(true) => rules.event(&parser.event(piece), outlet),
+                Ok(false) => break,
+                Err(_) => rules.fail(fault::invalid_event(), outlet, piece),
+            }
+            parser.clear_handed_out();
         }
-        outlet.output.end(piece);
     }
 
     /// The stream has ended, or was broken off.
@@ -186,12 +197,12 @@ impl<T: Tap> Reframer<T> {
         }
         self.outlet.output.begin();
         let none = Bytes::new();
+        if let Some(begun) = self.rules.known.give_up() {
+            self.parser.begin_after(&begun, &none);
+        }
         if self.parser.finish(&none) {
             let event = self.parser.event(&none);
-            if self.rules.leftover(&event, &mut self.outlet) == Sent::TakeOver {
-                let event = self.parser.copied_event();
-                self.outlet.output.take_over(event, &none);
-            }
+            self.rules.leftover(&event, &mut self.outlet);
         }
         self.rules.finish(&mut self.outlet);
     }
@@ -200,7 +211,7 @@ impl<T: Tap> Reframer<T> {
     pub fn fail(&mut self, fault: UpstreamFault) {
         if self.rules.end.is_none() {
             self.outlet.output.begin();
-            let _done = self.rules.fail(fault, &mut self.outlet, &[]);
+            self.rules.fail(fault, &mut self.outlet, &[]);
         }
     }
 }

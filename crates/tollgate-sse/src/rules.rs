@@ -6,13 +6,13 @@ use crate::{
     Event, StreamEnd, Tap,
     address::Address,
     chunk::{self, Findings, Reading, Shape},
-    event::{PREFIX, SUFFIX},
-    fault,
+    edit, fault,
     identity::Identity,
     json::Scanner,
-    outlet::{Form, Outgoing, Outlet, Sent},
+    known::Known,
+    outlet::{Outlet, frame},
     parser::Parser,
-    pattern::{Move, Patterns},
+    pattern::Step,
     usage,
 };
 
@@ -22,9 +22,8 @@ pub(crate) struct Rules {
     pub(crate) reading: Reading,
     pub(crate) identity: Identity,
     pub(crate) address: Address,
-    patterns: Patterns,
+    pub(crate) known: Known,
     findings: Findings,
-    moves: Vec<Move>,
     /// One bit for each choice.
     begun: u128,
     finished: u128,
@@ -54,9 +53,8 @@ impl Rules {
             },
             identity,
             address: Address::default(),
-            patterns: Patterns::default(),
+            known: Known::default(),
             findings: Findings::default(),
-            moves: Vec::new(),
             begun: 0,
             finished: 0,
             usage: None,
@@ -66,36 +64,32 @@ impl Rules {
         }
     }
 
-    pub(crate) fn event<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) -> Sent {
+    pub(crate) fn event<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) {
         let piece = event.piece;
         let data = event.data.trim_ascii();
         if data.is_empty() {
-            return Sent::Done;
+            return;
         }
         if data == DONE {
             return self.complete(outlet, piece);
         }
-        let form = Form::of(event, data);
-        if let Some(fit) = self.patterns.fit(data, &mut self.moves) {
-            if fit.length == data.len() {
-                self.passed.count(fit.text_bytes);
-                let outgoing = Outgoing {
-                    data,
-                    form,
-                    piece,
-                    edits: fit.edits,
-                    moves: &self.moves,
-                };
-                return outlet.send(outgoing, &self.identity);
-            }
+        if self.known.fits(data) {
+            let known = self.known.event();
+            self.passed.count(known.text_bytes());
+            outlet.write(piece, None, |out| known.write(out));
+            return self.known.pass();
         }
         let Ok(json) = std::str::from_utf8(data) else {
             return self.fail(fault::invalid_event(), outlet, piece);
         };
+        let known_before = self.identity.known();
         let read = chunk::read(json, self.reading, &mut self.identity, &mut self.findings);
         let Ok(chunk) = read else {
             return self.fail(fault::invalid_event(), outlet, piece);
         };
+        if self.identity.known() != known_before {
+            self.known.forget();
+        }
         if let Some(error) = chunk.error {
             let fault = fault::reported(json.get(error).unwrap_or_default());
             return self.fail(fault, outlet, piece);
@@ -110,109 +104,74 @@ impl Rules {
         }
         let shows_usage = chunk.usage.is_some() && self.reading.show_usage;
         if !chunk.has_choices || (chunk.choices == 0 && !shows_usage) {
-            return Sent::Done;
+            return;
         }
         self.begun |= chunk.begun;
         self.finished |= chunk.finished;
         self.passed.count(text_bytes);
-        self.patterns.learn(data, &chunk, &self.findings);
-        let outgoing = Outgoing {
-            data,
-            form,
-            piece,
-            edits: self.findings.edits.as_slice(),
-            moves: &[],
-        };
-        outlet.send(outgoing, &self.identity)
+        self.known
+            .learn(data, &chunk, &self.findings, &self.identity);
+        let edits = self.findings.edits.as_slice();
+        match event.canonical() {
+            Some(place) if edits.is_empty() && data.len() == event.data.len() => {
+                outlet.pass(place, piece);
+            }
+            _ => outlet.write(piece, None, |out| {
+                frame(out, |out| {
+                    edit::apply(edits, data, 0..data.len(), &self.identity, out);
+                });
+            }),
+        }
     }
 
-    /// Passes on the events that stand side by side in the piece and are known by their patterns:
-    /// what they are tells where they end, so that nothing has to look for it.
+    /// Passes on what stands in the piece of events that are known: what they are tells where they
+    /// end, so that nothing has to look for it. `false` if an event comes that is not known.
     pub(crate) fn known_events<T: Tap>(
         &mut self,
         parser: &mut Parser,
         piece: &[u8],
         outlet: &mut Outlet<T>,
-    ) {
-        parser.clear_handed_out();
-        while let Some(from) = parser.canonical_start(piece) {
-            let rest = &piece[from + PREFIX.len()..];
-            let Some(fit) = self.patterns.fit(rest, &mut self.moves) else {
-                return;
-            };
-            if !rest[fit.length..].starts_with(SUFFIX)
-                || PREFIX.len() + fit.length > parser.max_event_bytes()
-            {
-                return;
-            }
-            let end = from + PREFIX.len() + fit.length + SUFFIX.len();
-            self.passed.count(fit.text_bytes);
-            let outgoing = Outgoing {
-                data: &rest[..fit.length],
-                form: Form::InPiece(from..end),
-                piece,
-                edits: fit.edits,
-                moves: &self.moves,
-            };
-            // An event in the piece is in no buffer.
-            let _done = outlet.send(outgoing, &self.identity);
-            parser.pass_to(end);
-        }
-    }
-
-    /// Does the same for an event that earlier pieces have begun and this one completes. `false` if
-    /// there is none.
-    pub(crate) fn known_carried<T: Tap>(
-        &mut self,
-        parser: &mut Parser,
-        piece: &[u8],
-        outlet: &mut Outlet<T>,
     ) -> bool {
-        let max_event_bytes = parser.max_event_bytes();
-        let Some(line) = parser.canonical_line() else {
-            return false;
-        };
-        let carried = line.len();
-        // An event that has more to come is read as others are.
-        let more = piece.len().min(MAX_COMPLETED_BYTES);
-        if carried + more < PREFIX.len() + self.patterns.shortest() + SUFFIX.len() {
-            return false;
+        loop {
+            let from = parser.at();
+            let rest = &piece[from..];
+            if rest.is_empty() {
+                parser.pass_to(0);
+                return true;
+            }
+            let Some(step) = self.known.follow(rest, parser.max_event_bytes()) else {
+                return false;
+            };
+            let event = self.known.event();
+            let end = match step {
+                Step::Wait => {
+                    parser.pass_to(0);
+                    return true;
+                }
+                Step::Pass(end) => {
+                    outlet.pass(from..from + end, piece);
+                    end
+                }
+                Step::Write(end) => {
+                    // Another one does not follow.
+                    let is_all = rest.len() - end < event.len();
+                    outlet.write(piece, is_all.then(|| event.len()), |out| event.write(out));
+                    end
+                }
+            };
+            self.passed.count(event.text_bytes());
+            self.known.pass();
+            parser.pass_to(from + end);
         }
-        line.extend_from_slice(&piece[..more]);
-        let rest = &line[PREFIX.len()..];
-        let fit = self.patterns.fit(rest, &mut self.moves);
-        let fit = fit.filter(|fit| {
-            rest[fit.length..].starts_with(SUFFIX) && PREFIX.len() + fit.length <= max_event_bytes
-        });
-        let Some(fit) = fit else {
-            line.truncate(carried);
-            return false;
-        };
-        self.passed.count(fit.text_bytes);
-        let end = PREFIX.len() + fit.length;
-        let outgoing = Outgoing {
-            data: &line[PREFIX.len()..end],
-            form: Form::Copied,
-            piece,
-            edits: fit.edits,
-            moves: &self.moves,
-        };
-        if outlet.send(outgoing, &self.identity) == Sent::TakeOver {
-            line.truncate(end + SUFFIX.len());
-            outlet.output.take_over(line, piece);
-        }
-        parser.end_line_at(end + SUFFIX.len() - carried);
-        true
     }
 
     /// The last event, which was not completed (rule R13): whole JSON is an event like any other. A
     /// fragment is not an error of its own: what matters is whether the answer is whole.
-    pub(crate) fn leftover<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) -> Sent {
+    pub(crate) fn leftover<T: Tap>(&mut self, event: &Event<'_>, outlet: &mut Outlet<T>) {
         let data = event.data.trim_ascii();
         if data == DONE || is_whole(data) {
-            return self.event(event, outlet);
+            self.event(event, outlet);
         }
-        Sent::Done
     }
 
     /// The input has ended (rule R12).
@@ -220,11 +179,11 @@ impl Rules {
         if self.end.is_some() {
             return;
         }
-        let _done = if self.begun != 0 && self.begun & !self.finished == 0 {
-            self.complete(outlet, &[])
+        if self.begun != 0 && self.begun & !self.finished == 0 {
+            self.complete(outlet, &[]);
         } else {
-            self.fail(fault::truncated(), outlet, &[])
-        };
+            self.fail(fault::truncated(), outlet, &[]);
+        }
     }
 
     pub(crate) fn fail<T: Tap>(
@@ -232,14 +191,14 @@ impl Rules {
         fault: UpstreamFault,
         outlet: &mut Outlet<T>,
         piece: &[u8],
-    ) -> Sent {
+    ) {
         let last = fault::event(&fault, &self.address);
-        self.end_with(&last, StreamEnd::Failed(fault), outlet, piece)
+        self.end_with(&last, StreamEnd::Failed(fault), outlet, piece);
     }
 
-    fn complete<T: Tap>(&mut self, outlet: &mut Outlet<T>, piece: &[u8]) -> Sent {
+    fn complete<T: Tap>(&mut self, outlet: &mut Outlet<T>, piece: &[u8]) {
         self.passed.events += 1;
-        self.end_with(b"data: [DONE]\n\n", StreamEnd::Complete, outlet, piece)
+        self.end_with(b"data: [DONE]\n\n", StreamEnd::Complete, outlet, piece);
     }
 
     fn end_with<T: Tap>(
@@ -248,10 +207,9 @@ impl Rules {
         end: StreamEnd,
         outlet: &mut Outlet<T>,
         piece: &[u8],
-    ) -> Sent {
+    ) {
         outlet.end(last, &end, piece);
         self.end = Some(end);
-        Sent::Done
     }
 }
 
@@ -272,6 +230,3 @@ fn is_whole(data: &[u8]) -> bool {
 }
 
 const DONE: &[u8] = b"[DONE]";
-
-/// What one piece adds to a typical event at most.
-const MAX_COMPLETED_BYTES: usize = 512;

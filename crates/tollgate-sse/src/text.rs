@@ -11,30 +11,35 @@ pub(crate) struct Inside {
 }
 
 /// Reads the string whose inside begins here.
+#[inline]
 pub(crate) fn read(bytes: &[u8]) -> Option<Inside> {
-    let mut at = 0;
-    let mut saved = 0;
     let mut seen = 0;
-    loop {
-        at += plain_length(bytes.get(at..)?, &mut seen);
-        let (taken, spelled) = match bytes.get(at..)? {
-            [b'"', ..] => break,
-            [
-                b'\\',
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                ..,
-            ] => (2, 1),
-            [b'\\', b'u', a, b, c, d, ..] => (6, unescaped_length([*a, *b, *c, *d])?),
-            _ => return None,
-        };
+    let mut at = plain_length(bytes, &mut seen);
+    let mut saved = 0;
+    while *bytes.get(at)? != b'"' {
+        let (taken, spelled) = escape(bytes.get(at..)?)?;
         at += taken;
         saved += taken - spelled;
+        at += plain_length(bytes.get(at..)?, &mut seen);
     }
     Some(Inside {
         length: at,
         text_bytes: (at - saved) as u64,
         is_ascii: seen & TOPS == 0,
     })
+}
+
+/// How many bytes the escape takes that begins here, and how many it spells.
+fn escape(bytes: &[u8]) -> Option<(usize, usize)> {
+    match bytes {
+        [
+            b'\\',
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+            ..,
+        ] => Some((2, 1)),
+        [b'\\', b'u', a, b, c, d, ..] => Some((6, unescaped_length([*a, *b, *c, *d])?)),
+        _ => None,
+    }
 }
 
 fn unescaped_length(digits: [u8; 4]) -> Option<usize> {
@@ -52,6 +57,7 @@ fn unescaped_length(digits: [u8; 4]) -> Option<usize> {
 
 /// How many bytes stand before the first quote, backslash or control character; their bits are
 /// noted in `seen`.
+#[inline]
 fn plain_length(bytes: &[u8], seen: &mut u64) -> usize {
     let mut at = 0;
     // Eight bytes a step. A byte is below n if subtracting n borrows from its top bit. Borrows run

@@ -653,6 +653,46 @@ fn a_last_event_without_an_end_counts_if_it_is_whole() {
 }
 
 #[test]
+fn a_known_event_is_too_large_from_the_same_byte_on() {
+    let event = |text: &str| {
+        format!("data: {{\"id\":\"c\",\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+    };
+    let large = Bytes::from(event(&"b".repeat(300)));
+    let max = large.len() - "]}\n\n".len();
+    let fresh = || {
+        let mut reframer = Reframer::new().max_event_bytes(max);
+        reframer.push(event("a").repeat(2));
+        reframer
+    };
+    let mut reframer = fresh();
+    for come in 1..=large.len() {
+        reframer.push(large.slice(come - 1..come));
+        let mut other = fresh();
+        other.push(large.slice(..come));
+        assert_eq!(reframer.end(), other.end(), "{come}");
+        assert_eq!(other.end().is_some(), come > max, "{come}");
+    }
+}
+
+#[test]
+fn known_events_are_filled_with_what_the_upstream_has_sent_since() {
+    let without = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let with = without.replace("{\"choices", "{\"id\":\"theirs\",\"choices");
+    let mut reframer = Reframer::new().fill_with("ours", "m", 1);
+    for (event, id) in [
+        (without, "ours"),
+        (without, "ours"),
+        (&with, "theirs"),
+        (without, "theirs"),
+    ] {
+        reframer.push(event.to_owned());
+        let output = reframer.take_output();
+        let output = std::str::from_utf8(&output).unwrap();
+        assert!(output.contains(&format!("\"id\":\"{id}\"")), "{output}");
+    }
+}
+
+#[test]
 fn what_fills_gaps_is_short() {
     let small = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
     for model in ["asked".to_owned(), "m".repeat(1 << 20)] {

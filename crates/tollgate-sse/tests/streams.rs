@@ -168,6 +168,25 @@ fn no_cut_makes_a_difference() {
     }
 }
 
+#[test]
+fn no_event_waits_for_what_comes_after_it() {
+    // What came byte by byte is answered like what came at once, at any point of the stream.
+    for (at, case) in cases().iter().enumerate() {
+        let whole: Bytes = case.pieces.concat().into();
+        let mut reframer = Reframer::new();
+        let mut output = Vec::new();
+        for come in 1..=whole.len() {
+            reframer.push(whole.slice(come - 1..come));
+            output.extend_from_slice(&reframer.take_output());
+            if (come + at) % 11 == 0 {
+                let mut other = Reframer::new();
+                other.push(whole.slice(..come));
+                assert_eq!(output, other.take_output(), "{} at {come}", case.name);
+            }
+        }
+    }
+}
+
 fn check_end(case: &Case, reframer: &Reframer) {
     let usage = reframer.usage().map(|usage| usage.completion_tokens);
     let expected = case.json.get("expect_usage");
