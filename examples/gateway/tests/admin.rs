@@ -75,7 +75,17 @@ async fn it_is_told_on_a_listener_of_its_own() {
     assert_eq!(caller.get("/healthz").await.text(), "ok\n");
     assert_eq!(admin.get("/healthz").await.text(), "ok\n");
     assert_eq!(admin.get("/openai/eu/v1/models").await.status, 404);
-    assert_eq!(admin.post("/metrics", "").await.status, 405);
+    let posted = admin.post("/metrics", "").await;
+    assert_eq!(posted.status, 405);
+    assert_eq!(posted.header("allow"), Some("GET, HEAD"));
+    // Before anything has happened, too.
+    let metrics = admin.get("/metrics").await;
+    for line in [
+        "tollgate_panics_total 0",
+        r#"tollgate_streams_total{ending="left"} 0"#,
+    ] {
+        assert!(metrics.text().lines().any(|l| l == line), "{line}");
+    }
     let report = admin.get("/admin/upstreams").await;
     assert_eq!(report.header("content-type"), Some("application/json"));
     let deployments = report.json()["deployments"].as_array().unwrap().len();

@@ -89,11 +89,17 @@ impl Metrics {
         recorder.describe_counter(STREAMS.into(), None, "Streams, by their ending".into());
         recorder.describe_counter(PANICS.into(), None, "Bugs that were caught".into());
         let handle = recorder.handle();
-        Ok(Arc::new(Self {
+        let metrics = Self {
             recorder,
             handle,
             answers: RwLock::default(),
-        }))
+        };
+        // What may never happen is seen not to have happened.
+        metrics.counter(&Key::from_static_name(PANICS));
+        for ending in [Ending::Complete, Ending::Failed, Ending::Left] {
+            metrics.counter(&ending.key());
+        }
+        Ok(Arc::new(metrics))
     }
 
     /// Everything in Prometheus' text format.
@@ -149,13 +155,7 @@ impl Metrics {
 
     /// Counts a stream that has ended.
     pub(crate) fn streamed(&self, ending: Ending) {
-        let ending = match ending {
-            Ending::Complete => "complete",
-            Ending::Failed => "failed",
-            Ending::Left => "left",
-        };
-        let label = Label::from_static_parts("ending", ending);
-        self.count(&Key::from_parts(STREAMS, vec![label]));
+        self.count(&ending.key());
     }
 
     fn count(&self, key: &Key) {
@@ -186,6 +186,17 @@ pub(crate) enum Ending {
     Failed,
     /// By its caller, before its end.
     Left,
+}
+
+impl Ending {
+    fn key(self) -> Key {
+        let name = match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Left => "left",
+        };
+        Key::from_parts(STREAMS, vec![Label::from_static_parts("ending", name)])
+    }
 }
 
 /// Counts the calls in flight, up to a cap.
