@@ -95,9 +95,9 @@ impl Metrics {
             answers: RwLock::default(),
         };
         // What may never happen is seen not to have happened.
-        metrics.counter(&Key::from_static_name(PANICS));
+        metrics.counter(&Key::from_static_name(PANICS)).increment(0);
         for ending in [Ending::Complete, Ending::Failed, Ending::Left] {
-            metrics.counter(&ending.key());
+            metrics.counter(&ending.key()).increment(0);
         }
         Ok(Arc::new(metrics))
     }
