@@ -107,6 +107,22 @@
 //! declared and in one slot of a cluster; but the client here talks with one server, so a cluster
 //! needs a proxy before it. Nothing has to be kept when the server restarts.
 //!
+//! # Cost
+//!
+//! One call of a script to admit and one behind it to settle, each 16 µs of the server's time where
+//! every second of the minute is in use; to deny, one of 20 µs. Calls a second over one connection,
+//! server and callers on a machine of two shared cores (`cargo bench -p tollgate-budget-redis`):
+//!
+//! | | 1 caller | 16 callers |
+//! |---|---|---|
+//! | `PING` | 66,000 | 265,000 |
+//! | `INCR` | 63,000 | 270,000 |
+//! | admitted, and settled behind it | 17,000 | 29,000 |
+//! | denied | 13,000 | 43,000 |
+//!
+//! A window takes 1.5 kB of the server's memory where every second of it is in use, and an open
+//! reservation about 200 bytes, for a minute at most.
+//!
 //! # Features
 //!
 //! None.
