@@ -120,7 +120,7 @@
 //! | admitted, and settled behind it | 17,000 | 29,000 |
 //! | denied | 13,000 | 43,000 |
 //!
-//! A window takes 1.5 kB of the server's memory where every second of it is in use, and an open
+//! A window takes 1.6 kB of the server's memory where every second of it is in use, and an open
 //! reservation about 200 bytes, for a minute at most.
 //!
 //! # Features
