@@ -102,30 +102,29 @@
 //! # Cost
 //!
 //! An event that equals an earlier one but for the insides of a few strings needs no parser: that
-//! it is JSON, where it ends and what to change in it is known by comparison. Other events are
-//! read once. Events that need no change leave as slices of the piece that brought them, joined to
-//! one frame, and allocate nothing. What a cut went through, or what is changed, is copied; a small
-//! output then gets memory of its own, which is one allocation for each.
+//! it is JSON, where it ends and what to change in it is known by comparison, which is made while
+//! the event comes. Other events are read once. Events that need no change leave as slices of the
+//! piece that brought them, joined to one frame, and allocate nothing. What a cut went through, or
+//! what is changed, is written anew; a small output then gets memory of its own, which is one
+//! allocation for each.
 //!
-//! Measured with `cargo bench -p tollgate-sse` on 2 shared virtual CPUs (AMD Zen 4 class) that were
-//! busy otherwise: ns for each event of 287 bytes (371 with filters), the range of three
-//! interleaved runs.
+//! Measured with `cargo bench -p tollgate-sse` on 2 shared virtual CPUs (AMD Zen 4 class): ns for
+//! each event of 287 bytes (371 with filters and usage).
 //!
-//! | in pieces of | 17 bytes | 100 | 300 | one event | 1 KiB | 16 KiB | 64 KiB |
-//! |---|---|---|---|---|---|---|---|
-//! | handing them out | 275-296 | 47-50 | 16-17 | 17 | 5 | 0.3 | 0.1 |
-//! | [`Framer`] | 242-255 | 70-75 | 39-41 | 32 | 25-26 | 18 | 17-18 |
-//! | [`Reframer`], nothing to change | 278-295 | 113-119 | 78-80 | 46-48 | 41-43 | 22 | 22 |
-//! | sse-core, which parses alone | 297-316 | 83-86 | 58-61 | 51-55 | 47-50 | 40-42 | 40-42 |
-//! | sse-stream, the same | 685-736 | 187-196 | 104-108 | 73-76 | 66-68 | 48-49 | 47-49 |
-//! | eventsource-stream, the same | 2,600-2,700 | 780-810 | 490-500 | 350 | 390 | 510 | 890-930 |
-//! | memmem of the blank lines | 115 | 28 | 15 | 9 | 13 | 9 | 9 |
-//! | with filters: [`Reframer`], to take out | 348-369 | 135-142 | 95-98 | 61-63 | 55-57 | 33 | 32-33 |
-//! | with filters: sse-core | 369-392 | 96-101 | 70-72 | 51 | 52-55 | 44-45 | 43-45 |
-//!
-//! That is 6.7 to 7.0 GB/s in pieces of 1 KiB, and 13 GB/s in pieces of 16 KiB. Where each piece
-//! holds about one cut, re-framing is slower than sse-core by 20 to 45 ns for each event: such an
-//! event is put together, compared, and copied once more on its way out.
+//! | in pieces of | 17 bytes | 64 | 100 | 300 | one event | 1 KiB | 16 KiB | 64 KiB |
+//! |---|---|---|---|---|---|---|---|---|
+//! | handing them out | 272 | 73 | 46 | 15 | 16 | 5 | 0.3 | 0.1 |
+//! | [`Framer`] | 250 | 93 | 65 | 36 | 26 | 20 | 14 | 13 |
+//! | [`Reframer`], nothing to change | 243-245 | 88-89 | 69-70 | 47-48 | 39-41 | 35 | 18 | 18 |
+//! | sse-core, which parses alone | 265-266 | 99-103 | 79 | 54 | 46-48 | 44 | 38 | 37-38 |
+//! | sse-core, its events written again | 285-286 | 117-120 | 94-103 | 73-74 | 59-60 | 69-71 | 48 | 45 |
+//! | sse-stream, which parses alone | 658 | 230 | 181 | 97 | 71 | 63 | 49 | 47 |
+//! | eventsource-stream, the same | 2,530 | 920 | 690 | 450 | 310 | 360 | 460 | 1,050 |
+//! | memmem of the blank lines | 109 | 34 | 26 | 14 | 9 | 11 | 9 | 8 |
+//! | with filters: [`Reframer`], to take out | 301-303 | 104-106 | 79-80 | 51-52 | 42-43 | 38-39 | 27 | 27 |
+//! | with usage: [`Reframer`], to hide | 302-304 | 106 | 80-81 | 52-53 | 43 | 46-47 | 28-29 | 28-29 |
+//! | with both: sse-core, which parses alone | 335-336 | 124-126 | 93 | 62-63 | 47-48 | 49 | 41 | 40 |
+//! | with both: its events written again | 357-362 | 139-142 | 109-117 | 78-80 | 63-64 | 75-77 | 52-53 | 48-50 |
 //!
 //! A stream keeps about a kilobyte of state and the buffers of typical events. A large event takes
 //! less than ten times its size, for as long as it is looked at.
