@@ -7,13 +7,16 @@
 //!
 //! It takes the gateway that was built beside it, or the one that its argument names.
 //!
-//! One upstream answers both; load, upstream, proxy and gateway are four processes on loopback,
-//! each with two worker threads.
-//! Each round sends the same calls through the proxy and through the gateway, in turn first, so
-//! that drift of the machine meets both. Printed are medians over the rounds, and ratios: only
-//! these may be compared between machines. Even on one, compare only runs in which it was as busy:
-//! where a processor sleeps between two calls and loses its caches, both servers take twice as long
-//! as where something else keeps it awake.
+//! One upstream answers all; load, upstream, gateway and two proxies are processes on loopback,
+//! each with two worker threads. Each round sends the same calls through the proxy, the gateway
+//! and the second proxy, in turn first, so that drift of the machine meets all. Rounds are short and
+//! many, because what disturbs one lasts longer than one.
+//!
+//! Printed are medians over the rounds, and ratios, each with what the middle half of the rounds
+//! lies between. The second proxy is the first once more: as far as its ratio is from 1, so far the
+//! gateway's may be wrong. Only ratios may be compared between machines. Even on one, compare only
+//! runs in which it was as busy: where a processor sleeps between two calls and loses its caches, all
+//! servers take twice as long as where something else keeps it awake.
 
 mod load;
 mod process;
@@ -29,11 +32,11 @@ use std::{
     time::Duration,
 };
 
-use load::{Call, Round};
+use load::Call;
 use process::Server;
 use report::Report;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 60;
 const WORKERS: usize = 2;
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
@@ -66,28 +69,30 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn compare(gateway: &Path) -> Result<(), Box<dyn Error>> {
     let this = env::current_exe()?;
     let upstream = Server::start(&this, &["upstream"]).await?;
-    let proxy = Server::start(&this, &["proxy", &upstream.address.to_string()]).await?;
+    let target = upstream.address.to_string();
+    let proxy = Server::start(&this, &["proxy", &target]).await?;
+    let second = Server::start(&this, &["proxy", &target]).await?;
     let config = process::ConfigFile::for_upstream(upstream.address)?;
     let gateway = Server::start(gateway, &["--config", config.path()]).await?;
+    let servers = [&proxy, &gateway, &second];
 
     for (name, call, calls) in [
-        ("1 KB call, JSON", Call::Json, 1_000),
-        ("1 KB call, 200 events", Call::Stream, 100),
+        ("1 KB call, JSON", Call::Json, 300),
+        ("1 KB call, 200 events", Call::Stream, 40),
     ] {
         let mut report = Report::new(name);
-        for server in [&proxy, &gateway] {
+        for server in servers {
             load::run(server, call, calls).await?;
         }
         for round in 0..ROUNDS {
-            let (bare, full): (Round, Round);
-            if round % 2 == 0 {
-                bare = load::run(&proxy, call, calls).await?;
-                full = load::run(&gateway, call, calls).await?;
-            } else {
-                full = load::run(&gateway, call, calls).await?;
-                bare = load::run(&proxy, call, calls).await?;
+            let mut rounds = [None, None, None];
+            for turn in 0..servers.len() {
+                let at = (round + turn) % servers.len();
+                rounds[at] = Some(load::run(servers[at], call, calls).await?);
             }
-            report.add(bare, full);
+            if let [Some(bare), Some(full), Some(again)] = rounds {
+                report.add([bare, full, again]);
+            }
         }
         println!("{report}");
     }
