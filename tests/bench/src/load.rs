@@ -50,7 +50,7 @@ pub(crate) async fn run(server: &Server, call: Call, calls: u32) -> Result<Round
         latencies.push(sent.elapsed());
         check(call, status, &answer)?;
     }
-    let cpu = server.cpu_time()? - cpu_before;
+    let cpu = server.cpu_time()?.since(&cpu_before);
     drop(sender);
     connection.await??;
     Ok(Round {

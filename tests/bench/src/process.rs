@@ -1,9 +1,10 @@
 //! Servers as child processes: their address, their processor time, their end.
 
 use std::{
+    collections::HashMap,
     env,
     error::Error,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -53,19 +54,38 @@ impl Server {
         Ok(Self { address, child })
     }
 
-    /// The processor time that all threads of the server have used so far.
-    pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
+    /// The processor time that each thread of the server has used so far.
+    pub(crate) fn cpu_time(&self) -> io::Result<CpuTime> {
         let pid = self
             .child
             .id()
             .ok_or_else(|| io::Error::other("the server has ended"))?;
-        let mut nanos = 0;
+        let mut threads = HashMap::new();
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let times = fs::read_to_string(task?.path().join("schedstat"))?;
+            let task = task?;
+            // One that has just ended used nothing worth mentioning.
+            let Ok(times) = fs::read_to_string(task.path().join("schedstat")) else {
+                continue;
+            };
             let on_cpu = times.split_whitespace().next().unwrap_or_default();
-            nanos += on_cpu.parse::<u64>().map_err(io::Error::other)?;
+            let nanos = on_cpu.parse::<u64>().map_err(io::Error::other)?;
+            threads.insert(task.file_name(), nanos);
         }
-        Ok(Duration::from_nanos(nanos))
+        Ok(CpuTime(threads))
+    }
+}
+
+/// Nanoseconds by thread: threads that wait for work in vain end, and take their times with them.
+pub(crate) struct CpuTime(HashMap<OsString, u64>);
+
+impl CpuTime {
+    /// What was used since, by the threads that are still there.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let used = self.0.iter().map(|(thread, nanos)| {
+            let before = before.0.get(thread).copied().unwrap_or(0);
+            nanos.saturating_sub(before)
+        });
+        Duration::from_nanos(used.sum())
     }
 }
 
