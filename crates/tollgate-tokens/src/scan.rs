@@ -53,7 +53,7 @@ impl Scan {
             let before = at.checked_sub(1).map(|i| text[i]);
             let rest = &text[at..];
             at += match first {
-                b'A'..=b'Z' | b'a'..=b'z' => self.word(before, rest),
+                b'A'..=b'Z' | b'a'..=b'z' => self.words(before, rest),
                 b'0'..=b'9' => self.digits(before, rest),
                 b'\n' | b'\r' => self.newlines(before, rest),
                 b' ' | b'\t' | 0x0b | 0x0c => self.spaces(rest),
@@ -67,8 +67,26 @@ impl Scan {
         }
     }
 
+    /// Words with nothing but single spaces between them, which are part of the next one and cost
+    /// nothing.
+    fn words(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
+        let mut length = self.word(rest);
+        match before {
+            Some(0x80..) => self.found(WORD_AFTER_OTHER, 1),
+            Some(b'\'') => {}
+            // A hump of a run of letters.
+            Some(letter) if letter.is_ascii_alphabetic() => {}
+            _ => self.pieces += 1,
+        }
+        while let [b' ', b'A'..=b'Z' | b'a'..=b'z', ..] = rest[length..] {
+            length += 1 + self.word(&rest[length + 1..]);
+            self.pieces += 1;
+        }
+        length
+    }
+
     /// One word: letters up to a capital that follows a small letter.
-    fn word(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
+    fn word(&mut self, rest: &[u8]) -> usize {
         let capitals = run(rest, u8::is_ascii_uppercase);
         let length = capitals + small_letters(&rest[capitals..]);
         // The first may be one because a sentence begins.
@@ -82,18 +100,7 @@ impl Scan {
                 self.found(LONG_WORD_LETTERS, length - LONG_WORD);
             }
         }
-        match before {
-            Some(0x80..) => self.found(WORD_AFTER_OTHER, 1),
-            Some(b'\'') => {}
-            // A hump of a run of letters.
-            Some(letter) if letter.is_ascii_alphabetic() => {}
-            _ => self.pieces += 1,
-        }
-        // A space between two words, as most are, is part of the second one and costs nothing.
-        match rest[length..] {
-            [b' ', next, ..] if next.is_ascii_alphabetic() => length + 1,
-            _ => length,
-        }
+        length
     }
 
     fn digits(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
