@@ -7,14 +7,14 @@
 //!
 //! It takes the gateway that was built beside it, or the one that its argument names.
 //!
-//! One upstream answers all; load, upstream, gateway and two proxies are processes on loopback,
-//! each with two worker threads. Each round sends the same calls through the proxy, the gateway
-//! and the second proxy, in turn first, so that drift of the machine meets all. Rounds are short and
-//! many, because what disturbs one lasts longer than one.
+//! One upstream answers all; load, upstream, gateway and three proxies are processes on loopback,
+//! each with two worker threads. Each round sends the same calls through the proxy, the gateway, a
+//! proxy that re-frames and nothing else, and a second bare proxy, in turn first, so that drift of the
+//! machine meets all. Rounds are short and many, because what disturbs one lasts longer than one.
 //!
-//! Printed are medians over the rounds, and ratios, each with what the middle half of the rounds
-//! lies between. The second proxy is the first once more: as far as its ratio is from 1, so far the
-//! gateway's may be wrong. Only ratios may be compared between machines. Even on one, compare only
+//! Printed are medians over the rounds, and ratios to the bare proxy, each with what the middle half
+//! of the rounds lies between. The second proxy is the first once more: as far as its ratio is from
+//! 1, so far the others may be wrong. Only ratios may be compared between machines. Even on one, compare only
 //! runs in which it was as busy: where a processor sleeps between two calls and loses its caches, all
 //! servers take twice as long as where something else keeps it awake.
 
@@ -34,7 +34,7 @@ use std::{
 
 use load::Call;
 use process::Server;
-use report::Report;
+use report::{Report, SERVERS};
 
 const ROUNDS: usize = 60;
 const WORKERS: usize = 2;
@@ -48,13 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     match args.next().as_deref() {
         Some("upstream") => runtime.block_on(upstream::serve()),
-        Some("proxy") => {
-            let target: SocketAddr = args
-                .next()
-                .ok_or("proxy needs the upstream's address")?
-                .parse()?;
-            runtime.block_on(proxy::serve(target))
-        }
+        Some("proxy") => runtime.block_on(proxy::serve(target(args)?)),
+        Some("reframing-proxy") => runtime.block_on(proxy::serve_reframed(target(args)?)),
         gateway => {
             let beside = env::current_exe()?.with_file_name("gateway");
             let gateway = gateway.map_or(beside, PathBuf::from);
@@ -66,15 +61,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
+fn target(mut args: impl Iterator<Item = String>) -> Result<SocketAddr, Box<dyn Error>> {
+    let target = args.next().ok_or("proxy needs the upstream's address")?;
+    Ok(target.parse()?)
+}
+
 async fn compare(gateway: &Path) -> Result<(), Box<dyn Error>> {
     let this = env::current_exe()?;
     let upstream = Server::start(&this, &["upstream"]).await?;
     let target = upstream.address.to_string();
     let proxy = Server::start(&this, &["proxy", &target]).await?;
     let second = Server::start(&this, &["proxy", &target]).await?;
+    let reframing = Server::start(&this, &["reframing-proxy", &target]).await?;
     let config = process::ConfigFile::for_upstream(upstream.address)?;
     let gateway = Server::start(gateway, &["--config", config.path()]).await?;
-    let servers = [&proxy, &gateway, &second];
+    let servers = [&proxy, &gateway, &reframing, &second];
 
     for (name, call, calls) in [
         ("1 KB call, JSON", Call::Json, 300),
@@ -85,14 +86,12 @@ async fn compare(gateway: &Path) -> Result<(), Box<dyn Error>> {
             load::run(server, call, calls).await?;
         }
         for round in 0..ROUNDS {
-            let mut rounds = [None, None, None];
+            let mut rounds = [const { None }; SERVERS];
             for turn in 0..servers.len() {
                 let at = (round + turn) % servers.len();
                 rounds[at] = Some(load::run(servers[at], call, calls).await?);
             }
-            if let [Some(bare), Some(full), Some(again)] = rounds {
-                report.add([bare, full, again]);
-            }
+            report.add(rounds.map(|round| round.expect("each server has had its turn")));
         }
         println!("{report}");
     }
