@@ -22,7 +22,7 @@ use crate::{
     error_answer::{Blame, ErrorAnswer, Verdict},
     headers::{Outgoing, is_misplaced},
     pool::{Lease, Pool},
-    service::{Common, check_region},
+    settings::Common,
     target::Target,
 };
 
@@ -170,7 +170,7 @@ impl<S, C, R> Call<S, C, R> {
             return false;
         };
         let shared = &self.pool.shared;
-        if check_region(&next, &shared.region, &self.pool).is_err() {
+        if self.pool.check(&next, &shared.region).is_err() {
             return false;
         }
         if !shared

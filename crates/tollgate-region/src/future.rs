@@ -18,7 +18,7 @@ use crate::{
     Classify, UpstreamBody,
     call::{COMPLETED, Call, Step},
     error_answer::{Blame, ErrorAnswer, Verdict},
-    service::Common,
+    settings::Common,
 };
 
 pin_project! {

@@ -6,8 +6,8 @@ use tower_layer::Layer;
 
 use crate::{
     ConfigError, ToUpstream, Unclassified, Upstreams,
-    headers::{Forwarded, check_forwardable},
-    service::Common,
+    headers::check_forwardable,
+    settings::{Common, Settings},
 };
 
 /// Sends each call to an upstream of its region. See the [crate docs](crate) for an example.
@@ -21,24 +21,12 @@ pub struct UpstreamLayer<C = Unclassified, M = Always, R = DefaultRender> {
     render: R,
 }
 
-/// What holds for every call.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) forwarded: Forwarded,
-    pub(crate) head_timeout: Duration,
-    pub(crate) attempts: usize,
-}
-
 impl UpstreamLayer {
     /// A layer that knows these upstreams.
     pub fn new(upstreams: Upstreams) -> Self {
         Self {
             upstreams,
-            settings: Settings {
-                forwarded: Forwarded::default(),
-                head_timeout: DEFAULT_HEAD_TIMEOUT,
-                attempts: DEFAULT_ATTEMPTS,
-            },
+            settings: Settings::default(),
             classify: Unclassified::default(),
             matcher: Always::default(),
             render: DefaultRender::default(),
@@ -148,6 +136,3 @@ impl<C, M, R> fmt::Debug for UpstreamLayer<C, M, R> {
             .finish_non_exhaustive()
     }
 }
-
-const DEFAULT_HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-const DEFAULT_ATTEMPTS: usize = 3;

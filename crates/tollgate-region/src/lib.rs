@@ -173,6 +173,7 @@ mod residency;
 mod retry_budget;
 mod secret;
 mod service;
+mod settings;
 mod status;
 mod target;
 mod upstream;

@@ -1,9 +1,12 @@
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use tollgate_core::Region;
+use tollgate_core::{Region, Rejection, RejectionKind};
 
 use crate::{
     choice::{Random, choose},
@@ -107,6 +110,15 @@ impl Pool {
                 })
             })
         })
+    }
+
+    /// Pools hold one region's upstreams by construction. Should that ever fail, no call leaves.
+    pub(crate) fn check(&self, lease: &Lease, region: &Region) -> Result<(), Rejection> {
+        if lease.target.region == *region {
+            return Ok(());
+        }
+        self.shared.tally.cross_region.fetch_add(1, Relaxed);
+        Err(Rejection::new(RejectionKind::UpstreamUnavailable).with_should_retry(false))
     }
 
     /// Why nothing can be had: the deployment that will be back first. `None` if one can be had.

@@ -20,8 +20,8 @@ use crate::{
     call::{Call, Replay, attempt},
     future::UpstreamFuture,
     health::Blocked,
-    layer::Settings,
     pool::{Lease, Pool},
+    settings::Common,
 };
 
 /// A client behind the choice of an upstream: the service made by
@@ -31,13 +31,6 @@ pub struct ToUpstream<S, C = Unclassified, M = Always, R = DefaultRender> {
     upstreams: Upstreams,
     common: Arc<Common<C, R>>,
     matcher: M,
-}
-
-/// What every call looks up.
-pub(crate) struct Common<C, R> {
-    pub(crate) settings: Settings,
-    pub(crate) classify: C,
-    pub(crate) render: R,
 }
 
 impl<S, C, M, R> ToUpstream<S, C, M, R> {
@@ -82,7 +75,7 @@ impl<S, C, M, R> ToUpstream<S, C, M, R> {
                 .with_detail(detail));
         };
         let lease = pool.take_first().ok_or_else(|| exhausted(pool))?;
-        check_region(&lease, region, pool)?;
+        pool.check(&lease, region)?;
         // Only the body can say to this upstream which model is meant, and what it says is only
         // known if it was read.
         if lease.target.model_json.is_some() {
@@ -196,15 +189,6 @@ fn exhausted(pool: &Pool) -> Rejection {
         }
         None => Rejection::new(RejectionKind::UpstreamUnavailable),
     }
-}
-
-/// Pools hold one region's upstreams by construction. Should that ever fail, no call leaves.
-pub(crate) fn check_region(lease: &Lease, region: &Region, pool: &Pool) -> Result<(), Rejection> {
-    if lease.target.region == *region {
-        return Ok(());
-    }
-    pool.shared.tally.cross_region.fetch_add(1, Relaxed);
-    Err(Rejection::new(RejectionKind::UpstreamUnavailable).with_should_retry(false))
 }
 
 /// As long as a clock is certain to reach.

@@ -24,7 +24,7 @@ use crate::{
     chunk::{Reading, Shape},
     fault,
     json_answer::{JsonAnswer, Refusal, cut, too_large},
-    layer::Settings,
+    settings::Settings,
     stream::{Clocks, Stream},
 };
 

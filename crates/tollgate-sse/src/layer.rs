@@ -17,9 +17,8 @@ use tower_service::Service;
 use crate::{
     NoTap, SseBody, SseFuture, Tap,
     address::Address,
-    framer::DEFAULT_MAX_EVENT_BYTES,
     future::{Call, Terms},
-    stream::Silence,
+    settings::Settings,
 };
 
 /// Re-frames streamed answers and reads whole ones. See the [crate docs](crate) for an example.
@@ -32,32 +31,11 @@ pub struct SseLayer<T = NoTap, M = Always, R = DefaultRender> {
     render: R,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) max_event_bytes: usize,
-    pub(crate) max_json_bytes: usize,
-    pub(crate) hold_bytes: usize,
-    pub(crate) silence: Silence,
-    pub(crate) ask_usage: bool,
-    pub(crate) keep_filters: bool,
-}
-
 impl SseLayer {
     /// A layer with the default limits.
     pub fn new() -> Self {
         Self {
-            settings: Settings {
-                max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
-                max_json_bytes: 8 << 20,
-                hold_bytes: 64 << 10,
-                silence: Silence {
-                    idle: Duration::from_secs(300),
-                    progress: Duration::from_secs(900),
-                    keep_alive: None,
-                },
-                ask_usage: true,
-                keep_filters: false,
-            },
+            settings: Settings::default(),
             tap: NoTap,
             matcher: Always::default(),
             render: DefaultRender::default(),

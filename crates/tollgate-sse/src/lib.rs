@@ -152,6 +152,7 @@ mod parser;
 mod pattern;
 mod reframe;
 mod rules;
+mod settings;
 mod stream;
 mod tap;
 mod template;

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use super::{Check, Rank, Stage, messages::Role};
+use super::{Check, Rank, Stage, role::Role};
 use crate::{errors, json::Text, path::Path};
 
 /// The tool calls that are waiting for their answers.

@@ -2,7 +2,7 @@
 
 use tollgate_core::InputKind;
 
-use super::{Check, Scan, Stage, facts::Piece, leaves::Unknown, parts::PartKinds};
+use super::{Check, Scan, Stage, facts::Piece, leaves::Unknown, parts::PartKinds, role::Role};
 use crate::{
     errors,
     json::{Text, Value},
@@ -216,48 +216,4 @@ enum Content {
     },
     /// A string, or something that has been refused.
     Other,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Assistant,
-    Developer,
-    Function,
-    System,
-    Tool,
-    User,
-}
-
-impl Role {
-    /// As the API lists them.
-    const NAMES: &'static [&'static str] = &[
-        "system",
-        "assistant",
-        "user",
-        "function",
-        "tool",
-        "developer",
-    ];
-
-    fn named(name: &str) -> Self {
-        match name {
-            "assistant" => Self::Assistant,
-            "developer" => Self::Developer,
-            "function" => Self::Function,
-            "system" => Self::System,
-            "tool" => Self::Tool,
-            _ => Self::User,
-        }
-    }
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Assistant => "assistant",
-            Self::Developer => "developer",
-            Self::Function => "function",
-            Self::System => "system",
-            Self::Tool => "tool",
-            Self::User => "user",
-        }
-    }
 }

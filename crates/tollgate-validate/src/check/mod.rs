@@ -7,6 +7,7 @@ mod formats;
 mod leaves;
 mod messages;
 mod parts;
+mod role;
 mod root;
 mod rules;
 mod tools;

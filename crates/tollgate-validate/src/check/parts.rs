@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tollgate_core::{ImageDetail, InputKind};
 
-use super::{Check, Scan, facts::Piece, leaves::Unknown, messages::Role};
+use super::{Check, Scan, facts::Piece, leaves::Unknown, role::Role};
 use crate::{
     errors,
     json::{Text, Value},
