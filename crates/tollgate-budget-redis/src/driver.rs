@@ -21,8 +21,8 @@ use tokio::{
 use crate::{
     link::{Health, Link, Trouble},
     memory::Memory,
+    note::{Change, Note},
     script::{self, RESERVE, SETTLE},
-    ticket::{Change, Note},
 };
 
 /// Connects a [`RedisStore`](crate::RedisStore) and tells the server of settlements.

@@ -132,12 +132,15 @@
 mod agreement;
 mod driver;
 mod ids;
+mod inner;
 mod link;
 mod memory;
 mod names;
+mod note;
 mod script;
 mod settings;
 mod store;
+mod target;
 mod ticket;
 
 pub use driver::RedisDriver;

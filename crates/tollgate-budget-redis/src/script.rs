@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use redis::{Arg, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tollgate_budget::{Decision, Denial, Dimension, Limit, Standing, Standings, Units};
 
-use crate::ticket::Target;
+use crate::target::Target;
 
 /// A script that the server runs as one step.
 pub(crate) struct Script {

@@ -11,11 +11,11 @@ use crate::{
     RedisDriver, RedisStore,
     driver::Driver,
     ids::Ids,
+    inner::Inner,
     link::{Health, Link},
     memory::Memory,
     names::Names,
     script,
-    store::Inner,
 };
 
 /// Where the server is, and how it is used.

@@ -1,10 +1,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,18 +10,15 @@ use redis::{
     Cmd, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tollgate_budget::{Charge, Decision, Limit, Settled, Store, StoreError, Units};
 
 use crate::{
-    ids::Ids,
+    inner::Inner,
     link::{Health, Link},
-    names::Names,
     script::{self, RESERVE, Verdict},
-    ticket::{Note, Target, Ticket},
+    target::Target,
+    ticket::Ticket,
 };
 
 /// Budgets that all processes share which use one Redis or Valkey.
@@ -34,18 +28,6 @@ use crate::{
 /// its clock, whatever those of the processes say.
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) names: Names,
-    pub(crate) slot: Duration,
-    pub(crate) patience: Duration,
-    pub(crate) link: watch::Receiver<Link>,
-    pub(crate) notes: mpsc::Sender<Note>,
-    pub(crate) health: Arc<Health>,
-    pub(crate) ids: Ids,
-    /// The time of tests, in microseconds.
-    pub(crate) clock: Option<Arc<AtomicU64>>,
-}
 
 impl RedisStore {
     pub(crate) fn new(inner: Inner) -> Self {
@@ -118,28 +100,6 @@ impl Store for RedisStore {
 
     fn since_loss(&self) -> Option<Duration> {
         self.0.health.since_loss()
-    }
-}
-
-impl Inner {
-    fn target(&self, charge: &Charge<'_>) -> Arc<Target> {
-        Arc::new(Target::new(&self.names, self.ids.next(), charge))
-    }
-
-    /// Has the driver tell the server, if there is room.
-    pub(crate) fn queue(&self, note: Note) -> Settled {
-        match self.notes.try_send(note) {
-            Ok(()) => Settled::Queued,
-            Err(_) => {
-                Health::count(&self.health.lost, 1);
-                Settled::Lost
-            }
-        }
-    }
-
-    pub(crate) fn now(&self) -> Option<u64> {
-        let clock = self.clock.as_ref()?;
-        Some(clock.load(Ordering::Relaxed))
     }
 }
 

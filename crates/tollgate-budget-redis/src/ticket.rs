@@ -1,48 +1,14 @@
 //! One reservation, from before it is asked for until it is settled.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use tokio::time::Instant;
-use tollgate_budget::{Charge, Settled, Units};
+use tollgate_budget::{Settled, Units};
 
 use crate::{
-    names::{self, Names, Shape},
-    store::Inner,
+    inner::Inner,
+    note::{Change, Note},
+    target::Target,
 };
-
-/// What is charged together: a reservation's key, the windows, and how much.
-#[derive(Debug)]
-pub(crate) struct Target {
-    reservation: String,
-    pub(crate) places: Box<[Place]>,
-    pub(crate) cost: Units,
-}
-
-#[derive(Debug)]
-pub(crate) struct Place {
-    key: String,
-    pub(crate) shape: Shape,
-}
-
-impl Target {
-    pub(crate) fn new(names: &Names, id: u128, charge: &Charge<'_>) -> Self {
-        let home = names.home(charge.workspace);
-        let place = |window| Place {
-            key: names.window(&home, window),
-            shape: names.shape(window.span),
-        };
-        Self {
-            reservation: names::reservation(&home, id),
-            places: charge.windows.iter().map(place).collect(),
-            cost: charge.cost,
-        }
-    }
-
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
-        let windows = self.places.iter().map(|place| &*place.key);
-        [&*self.reservation].into_iter().chain(windows)
-    }
-}
 
 /// A reservation that was asked for. Unless it is settled, or known not to be made, dropping it
 /// gives back what was or will be charged: wherever an answer is lost on its way to the layer.
@@ -105,36 +71,5 @@ impl Drop for Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket").finish_non_exhaustive()
-    }
-}
-
-/// What is to be told to the server when there is time. Telling it twice does no harm.
-#[derive(Debug)]
-pub(crate) struct Note {
-    pub(crate) target: Arc<Target>,
-    pub(crate) change: Change,
-    since: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    /// It was granted without the server.
-    Charge,
-    /// This was really used. The server is to remember that it was told, or need not.
-    Settle { actual: Units, is_kept: bool },
-}
-
-impl Note {
-    fn new(target: Arc<Target>, change: Change) -> Self {
-        Self {
-            target,
-            change,
-            since: Instant::now(),
-        }
-    }
-
-    /// Whether nobody tries any more.
-    pub(crate) fn is_late(&self, patience: Duration) -> bool {
-        self.since.elapsed() >= patience
     }
 }
