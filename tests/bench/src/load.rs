@@ -1,14 +1,21 @@
-//! The caller: one keep-alive connection, one call after the other.
+//! The callers: a keep-alive connection each, one call after the other.
 
-use std::{error::Error, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, client::conn::http1};
+use hyper::{
+    Request, StatusCode,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
 
-use crate::process::Server;
+use crate::{Failure, process::Server};
 
 #[derive(Clone, Copy)]
 pub(crate) enum Call {
@@ -26,38 +33,86 @@ pub(crate) struct Round {
     pub(crate) cpu: Duration,
 }
 
-pub(crate) async fn run(server: &Server, call: Call, calls: u32) -> Result<Round, Box<dyn Error>> {
-    let stream = TcpStream::connect(server.address).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-
-    let body = Bytes::from(body(call));
+/// Makes so many calls by each of so many callers at once.
+pub(crate) async fn run(
+    server: &Server,
+    call: Call,
+    callers: u32,
+    calls: u32,
+) -> Result<Round, Failure> {
+    let mut connected = Vec::new();
+    for _ in 0..callers {
+        connected.push(Caller::connect(server.address).await?);
+    }
     let cpu_before = server.cpu_time()?;
+    let mut calling = JoinSet::new();
+    for mut caller in connected {
+        calling.spawn(async move {
+            let times = caller.call(call, calls).await?;
+            Ok::<_, Failure>((caller, times))
+        });
+    }
     let (mut heads, mut latencies) = (Vec::new(), Vec::new());
-    for _ in 0..calls {
-        let request = Request::post("/openai/eu/v1/chat/completions")
-            .header("host", server.address.to_string())
-            .header("authorization", "Bearer sk-bench")
-            .header("content-type", "application/json")
-            .body(Full::new(body.clone()))?;
-        let sent = Instant::now();
-        sender.ready().await?;
-        let response = sender.send_request(request).await?;
-        heads.push(sent.elapsed());
-        let status = response.status();
-        let answer = response.into_body().collect().await?.to_bytes();
-        latencies.push(sent.elapsed());
-        check(call, status, &answer)?;
+    let mut done = Vec::new();
+    while let Some(called) = calling.join_next().await {
+        let (caller, times) = called??;
+        done.push(caller);
+        for (head, latency) in times {
+            heads.push(head);
+            latencies.push(latency);
+        }
     }
     let cpu = server.cpu_time()?.since(&cpu_before);
-    drop(sender);
-    connection.await??;
+    for caller in done {
+        drop(caller.sender);
+        caller.connection.await??;
+    }
     Ok(Round {
         latency: median(&mut latencies),
         head: median(&mut heads),
-        cpu: cpu / calls,
+        cpu: cpu / (callers * calls),
     })
+}
+
+struct Caller {
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    connection: JoinHandle<hyper::Result<()>>,
+}
+
+impl Caller {
+    async fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Self {
+            address,
+            sender,
+            connection: tokio::spawn(connection),
+        })
+    }
+
+    /// One call after the other; how long each took until the head of its answer, and in all.
+    async fn call(&mut self, call: Call, calls: u32) -> Result<Vec<(Duration, Duration)>, Failure> {
+        let body = Bytes::from(body(call));
+        let mut times = Vec::new();
+        for _ in 0..calls {
+            let request = Request::post("/openai/eu/v1/chat/completions")
+                .header("host", self.address.to_string())
+                .header("authorization", "Bearer sk-bench")
+                .header("content-type", "application/json")
+                .body(Full::new(body.clone()))?;
+            let sent = Instant::now();
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let head = sent.elapsed();
+            let status = response.status();
+            let answer = response.into_body().collect().await?.to_bytes();
+            times.push((head, sent.elapsed()));
+            check(call, status, &answer)?;
+        }
+        Ok(times)
+    }
 }
 
 fn body(call: Call) -> String {

@@ -12,6 +12,10 @@
 //! proxy that re-frames and nothing else, and a second bare proxy, in turn first, so that drift of the
 //! machine meets all. Rounds are short and many, because what disturbs one lasts longer than one.
 //!
+//! JSON is asked for by one caller, one call after the other. Streams are asked for by 16 callers at
+//! once, and their events come a millisecond apart: how long a stream takes says nothing, and its
+//! processor time all.
+//!
 //! Printed are medians over the rounds, and ratios to the bare proxy, each with what the middle half
 //! of the rounds lies between. The second proxy is the first once more: as far as its ratio is from
 //! 1, so far the others may be wrong. Only ratios may be compared between machines. Even on one, compare only
@@ -26,7 +30,6 @@ mod upstream;
 
 use std::{
     env,
-    error::Error,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -36,11 +39,14 @@ use load::Call;
 use process::Server;
 use report::{Report, SERVERS};
 
+/// What goes wrong ends the run.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 const ROUNDS: usize = 60;
 const WORKERS: usize = 2;
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let mut args = env::args().skip(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -61,12 +67,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn target(mut args: impl Iterator<Item = String>) -> Result<SocketAddr, Box<dyn Error>> {
+fn target(mut args: impl Iterator<Item = String>) -> Result<SocketAddr, Failure> {
     let target = args.next().ok_or("proxy needs the upstream's address")?;
     Ok(target.parse()?)
 }
 
-async fn compare(gateway: &Path) -> Result<(), Box<dyn Error>> {
+async fn compare(gateway: &Path) -> Result<(), Failure> {
     let this = env::current_exe()?;
     let upstream = Server::start(&this, &["upstream"]).await?;
     let target = upstream.address.to_string();
@@ -77,19 +83,19 @@ async fn compare(gateway: &Path) -> Result<(), Box<dyn Error>> {
     let gateway = Server::start(gateway, &["--config", config.path()]).await?;
     let servers = [&proxy, &gateway, &reframing, &second];
 
-    for (name, call, calls) in [
-        ("1 KB call, JSON", Call::Json, 300),
-        ("1 KB call, 200 events", Call::Stream, 40),
+    for (name, call, callers, calls) in [
+        ("1 KB call, JSON", Call::Json, 1, 300),
+        ("1 KB call, 200 events", Call::Stream, 16, 1),
     ] {
         let mut report = Report::new(name);
         for server in servers {
-            load::run(server, call, calls).await?;
+            load::run(server, call, callers, calls).await?;
         }
         for round in 0..ROUNDS {
             let mut rounds = [const { None }; SERVERS];
             for turn in 0..servers.len() {
                 let at = (round + turn) % servers.len();
-                rounds[at] = Some(load::run(servers[at], call, calls).await?);
+                rounds[at] = Some(load::run(servers[at], call, callers, calls).await?);
             }
             report.add(rounds.map(|round| round.expect("each server has had its turn")));
         }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     env,
-    error::Error,
     ffi::{OsStr, OsString},
     fs, io,
     net::SocketAddr,
@@ -18,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::WORKERS;
+use crate::{Failure, WORKERS};
 
 /// A server that names its address in its first line, stopped when dropped.
 pub(crate) struct Server {
@@ -27,10 +26,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(
-        program: &Path,
-        args: &[impl AsRef<OsStr>],
-    ) -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn start(program: &Path, args: &[impl AsRef<OsStr>]) -> Result<Self, Failure> {
         let mut child = Command::new(program)
             .args(args)
             // The gateway would take as many as there are processors.

@@ -5,7 +5,7 @@
 //! graceful end, no metrics, and it passes every header on, those of the connection included. So
 //! its figures are a floor, not a rival's.
 
-use std::{error::Error, io, net::SocketAddr};
+use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use hyper::{
@@ -23,13 +23,13 @@ use tollgate_sse::SseLayer;
 use tower_layer::Layer;
 use tower_service::Service;
 
-type Failure = Box<dyn Error + Send + Sync>;
+use crate::Failure;
 
-pub(crate) async fn serve(target: SocketAddr) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve(target: SocketAddr) -> Result<(), Failure> {
     listen(target, client()).await
 }
 
-pub(crate) async fn serve_reframed(target: SocketAddr) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve_reframed(target: SocketAddr) -> Result<(), Failure> {
     listen(target, SseLayer::new().layer(client())).await
 }
 
@@ -39,7 +39,7 @@ fn client() -> Client<HttpConnector, Incoming> {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-async fn listen<S, B>(target: SocketAddr, client: S) -> Result<(), Box<dyn Error>>
+async fn listen<S, B>(target: SocketAddr, client: S) -> Result<(), Failure>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Error: Into<Failure>,

@@ -2,10 +2,10 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,11 +18,17 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, Sleep, sleep},
+};
+
+use crate::Failure;
 
 const EVENTS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(1);
 
-pub(crate) async fn serve() -> Result<(), Box<dyn Error>> {
+pub(crate) async fn serve() -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let completion = Bytes::from(completion());
@@ -89,11 +95,12 @@ fn events() -> Vec<Bytes> {
     events
 }
 
-/// One event at a time: each leaves in a write of its own, as tokens do.
+/// One event after the other, as the tokens of a fast model come: each leaves in a write of its own,
+/// and finds everybody on its way asleep.
 struct Events {
     events: Arc<[Bytes]>,
     sent: usize,
-    rested: bool,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Events {
@@ -101,7 +108,7 @@ impl Events {
         Self {
             events,
             sent: 0,
-            rested: true,
+            pause: None,
         }
     }
 }
@@ -114,14 +121,20 @@ impl Body for Events {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if !self.rested {
-            self.rested = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        // The first comes with the head.
+        match &mut self.pause {
+            None => self.pause = Some(Box::pin(sleep(PAUSE))),
+            Some(pause) => {
+                ready!(pause.as_mut().poll(cx));
+                pause.as_mut().reset(Instant::now() + PAUSE);
+            }
         }
         let event = self.events.get(self.sent).cloned();
         self.sent += 1;
-        self.rested = false;
         Poll::Ready(event.map(|event| Ok(Frame::data(event))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent == self.events.len()
     }
 }
