@@ -125,7 +125,7 @@
 //!
 //! # Features
 //!
-//! None.
+//! * `tls`: servers at `rediss://…`, by rustls. Off by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(all(test, unix))]

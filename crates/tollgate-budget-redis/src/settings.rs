@@ -5,6 +5,10 @@ use std::{
 };
 
 use redis::{Client, IntoConnectionInfo};
+#[cfg(feature = "tls")]
+use redis::{ConnectionAddr, TlsCertificates};
+#[cfg(feature = "tls")]
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -32,13 +36,26 @@ impl RedisSettings {
     /// A server, usually as a URL: `redis://[user][:password]@host[:port][/database]`, or
     /// `redis+unix:///path`. Nothing is asked of it yet.
     ///
+    /// With the feature `tls` also `rediss://…`, which trusts what browsers trust, unless other
+    /// [root certificates](Self::root_certificates) are named. It uses the default cryptography of
+    /// rustls, which the process must have
+    /// [installed](https://docs.rs/rustls/0.23/rustls/crypto/struct.CryptoProvider.html#method.install_default).
+    ///
     /// # Errors
     ///
-    /// [`InvalidAddress`] if that is none.
+    /// [`InvalidAddress`] if that is none, or cannot be used.
     pub fn new(server: impl IntoConnectionInfo) -> Result<Self, InvalidAddress> {
         let client = Client::open(server).map_err(|error| InvalidAddress {
             cause: script::describe(&error),
         })?;
+        // Later it would be a panic.
+        #[cfg(feature = "tls")]
+        if is_tls(&client) && rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(InvalidAddress {
+                cause: "TLS needs a default cryptography of rustls, and none is installed"
+                    .to_owned(),
+            });
+        }
         Ok(Self {
             client,
             prefix: "tollgate".to_owned(),
@@ -46,6 +63,31 @@ impl RedisSettings {
             patience: Duration::from_millis(50),
             queue: 16_384,
         })
+    }
+
+    /// Trusts a server only if one of these certificates, in PEM, vouches for it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`] if there is none among them, or the server is not at `rediss://…`.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Result<Self, InvalidAddress> {
+        let pem = pem.into();
+        let has_any = CertificateDer::pem_slice_iter(&pem).next().is_some();
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(pem),
+        };
+        let server = self.client.get_connection_info().clone();
+        let client = Client::build_with_tls(server, certificates);
+        self.client = client
+            .ok()
+            .filter(|_| has_any)
+            .ok_or_else(|| InvalidAddress {
+                cause: "no root certificates, or no use for them".to_owned(),
+            })?;
+        Ok(self)
     }
 
     /// Sets what all keys begin with, so that strangers can use one server. Default: `tollgate`.
@@ -139,7 +181,16 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// What was given is no address of a server. It is not repeated, because it may hold credentials.
+#[cfg(feature = "tls")]
+fn is_tls(client: &Client) -> bool {
+    matches!(
+        client.get_connection_info().addr(),
+        ConnectionAddr::TcpTls { .. }
+    )
+}
+
+/// What was given is no address of a server that can be used. It is not repeated, because it may
+/// hold credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidAddress {
     cause: String,
@@ -147,7 +198,11 @@ pub struct InvalidAddress {
 
 impl fmt::Display for InvalidAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not an address of a Redis server: {}", self.cause)
+        write!(
+            f,
+            "no address of a Redis server that can be used: {}",
+            self.cause
+        )
     }
 }
 
