@@ -405,7 +405,7 @@
 //!   that name.
 //! * `full`: all of these, with `hyper-util`, `tower` and `tracing`.
 //! * `budget-redis`: budgets that several processes share. Implies `budget`, and brings a client of
-//!   Redis, so it is not in `full`.
+//!   Redis, so it is not in `full`. With `budget-redis-tls`, by TLS too.
 //! * `hyper-util`: knows the errors of hyper-util's client, so that failed attempts can be told
 //!   apart and tried again. Implies `region`.
 //! * `tokens-exact`: exact token counts. Implies `tokens`, and makes the binary 50 MB larger, so

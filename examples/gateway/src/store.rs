@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tollgate::{
-    Fallback, MemoryStore, RedisSettings, RedisStore,
+    Fallback, MemoryStore, RedisStore,
     budget::{
         Charge, Decision, FallbackHeld, FallbackReserve, MemoryHeld, Settled, Store, StoreError,
         Units,
@@ -40,9 +40,7 @@ impl BudgetStore {
                  `instances` if others share it"
             );
         }
-        let settings = RedisSettings::new(config.store.expose())?
-            .slot(config.slot)
-            .patience(config.store_wait);
+        let settings = config.redis().map_err(|(_, problem)| problem)?;
         let (store, driver) = settings.build();
         let store = Fallback::new(store, config.on_failure())
             .local(local)

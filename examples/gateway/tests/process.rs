@@ -70,6 +70,12 @@ fn a_configuration_is_checked() {
         (
             "store",
             "# store = \"memory\"",
+            "store_root_certificates = \"/nowhere.pem\"\nstore = \"rediss://:canary@host/\"",
+            "budget.store_root_certificates: cannot read /nowhere.pem",
+        ),
+        (
+            "store",
+            "# store = \"memory\"",
             "store_env = \"NOWHERE\"",
             "budget.store_env: there is no environment variable NOWHERE",
         ),

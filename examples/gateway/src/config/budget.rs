@@ -1,11 +1,13 @@
 use std::{
     collections::BTreeMap,
+    fs,
     num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
     time::Duration,
 };
 
 use serde::Deserialize;
-use tollgate::{Limits, OnFailure, Quota};
+use tollgate::{Limits, OnFailure, Quota, RedisSettings};
 
 use super::{Config, Secret, WorkspaceConfig, duration};
 
@@ -26,6 +28,9 @@ pub struct BudgetConfig {
     pub store: Secret,
     /// The environment variable that holds the store's URL.
     pub store_env: Option<String>,
+    /// A file of certificates in PEM, of which one has to vouch for a store at `rediss://…`.
+    /// Default: those that browsers trust.
+    pub store_root_certificates: Option<PathBuf>,
     /// How long a call waits for the store's decision. Default: 50 ms.
     #[serde(rename = "store_wait_ms", with = "duration::millis")]
     pub store_wait: Duration,
@@ -45,6 +50,7 @@ impl Default for BudgetConfig {
             slot: Duration::from_secs(1),
             store: Secret::new(MEMORY),
             store_env: None,
+            store_root_certificates: None,
             store_wait: Duration::from_millis(50),
             on_store_failure: StoreFailure::LocalShare,
             instances: None,
@@ -62,6 +68,28 @@ impl BudgetConfig {
     pub(crate) fn is_alone(&self) -> bool {
         let shares = self.on_store_failure == StoreFailure::LocalShare;
         self.is_shared() && shares && self.instances.is_none()
+    }
+
+    /// How the store is reached that gateways share; or the key that is wrong, and why. Nothing of a
+    /// URL is repeated, which may hold a password.
+    pub(crate) fn redis(&self) -> Result<RedisSettings, (&'static str, String)> {
+        // It fails where the process has one, which will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut settings = RedisSettings::new(self.store.expose()).map_err(|error| {
+            (
+                "store",
+                format!("expected \"memory\" or redis://…: {error}"),
+            )
+        })?;
+        if let Some(path) = &self.store_root_certificates {
+            const KEY: &str = "store_root_certificates";
+            let pem = fs::read(path)
+                .map_err(|error| (KEY, format!("cannot read {}: {error}", path.display())))?;
+            settings = settings
+                .root_certificates(pem)
+                .map_err(|error| (KEY, error.to_string()))?;
+        }
+        Ok(settings.slot(self.slot).patience(self.store_wait))
     }
 
     /// What happens to calls while the store cannot decide.

@@ -126,6 +126,10 @@ impl Config {
             ("budget.slot_ms", self.budget.slot != started.budget.slot),
             ("budget.store", self.budget.store != started.budget.store),
             (
+                "budget.store_root_certificates",
+                self.budget.store_root_certificates != started.budget.store_root_certificates,
+            ),
+            (
                 "budget.store_wait_ms",
                 self.budget.store_wait != started.budget.store_wait,
             ),

@@ -4,7 +4,7 @@ mod regions;
 
 use std::collections::BTreeSet;
 
-use tollgate::{ApiKeys, KeyRing, RedisSettings, Workspace};
+use tollgate::{ApiKeys, KeyRing, Workspace};
 
 use super::{Config, Problem, Secret, WorkspaceConfig};
 
@@ -52,9 +52,8 @@ fn check_limits(config: &Config, report: &mut Report) {
 
 fn check_store(config: &mut Config, environment: Environment<'_>, report: &mut Report) {
     let budget = &mut config.budget;
-    let mut key = "budget.store";
     if let Some(name) = &budget.store_env {
-        key = "budget.store_env";
+        let key = "budget.store_env";
         match environment(name) {
             Some(store) => budget.store = Secret::new(store.trim()),
             None => {
@@ -66,9 +65,12 @@ fn check_store(config: &mut Config, environment: Environment<'_>, report: &mut R
     if !budget.is_shared() {
         return;
     }
-    // The error does not repeat what may hold a password.
-    if let Err(error) = RedisSettings::new(budget.store.expose()) {
-        report.add(key, format!("expected \"memory\" or redis://…: {error}"));
+    if let Err((key, problem)) = budget.redis() {
+        let key = match key {
+            "store" if budget.store_env.is_some() => "store_env",
+            key => key,
+        };
+        report.add(format!("budget.{key}"), problem);
     }
 }
 
