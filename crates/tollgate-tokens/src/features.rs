@@ -115,26 +115,8 @@ pub(crate) fn script(bytes: &[u8]) -> (usize, usize) {
 /// and code weigh most. Single weights mean little; some are negative.
 pub(crate) struct Weights {
     pub(crate) features: [i16; FEATURES],
-    /// Of each byte: what it adds as a letter, whatever its case.
-    letters: [i16; 256],
-}
-
-impl Weights {
-    /// Letters by their place in the alphabet.
-    const fn new(features: [i16; FEATURES], alphabet: [i16; 26]) -> Self {
-        let mut letters = [0; 256];
-        let mut place = 0;
-        while place < alphabet.len() {
-            letters[b'A' as usize + place] = alphabet[place];
-            letters[b'a' as usize + place] = alphabet[place];
-            place += 1;
-        }
-        Self { features, letters }
-    }
-
-    pub(crate) fn letter(&self, byte: u8) -> i64 {
-        self.letters[usize::from(byte)].into()
-    }
+    /// Of each letter, whatever its case, by its place in the alphabet from 1.
+    pub(crate) letters: [i16; 32],
 }
 
 pub(crate) fn weights(encoding: Encoding) -> &'static Weights {
@@ -144,29 +126,29 @@ pub(crate) fn weights(encoding: Encoding) -> &'static Weights {
     }
 }
 
-static CL100K: Weights = Weights::new(
-    [
+const CL100K: Weights = Weights {
+    features: [
         843, 716, 338, 245, 169, -71, -439, -89, -350, -7, 361, -114, 696, 331, 1089, 959, 945,
         794, 144, 309, 1399, 889, 231, -42, 18, 605, -539, 579, 44, -2252, 714, 732, 1075, 880,
         348, 2749, 2005, 1004, 664, 1018, 1304, 1791, 1847, 2845, 1447, 1908, 1901, 1716, 2004,
         955, 2157, 2057, 2022, 2002, 2974, 1643, 833, 1999, 14584, 1257, 955, 1249, 1008, 5380,
         1505,
     ],
-    [
-        461, -16, -228, 412, 174, -14, 722, 319, 560, 1295, 1414, 183, 220, 65, -6, 6, 743, 129,
-        144, -193, 454, 742, 17, 108, -231, 1482,
+    letters: [
+        0, 461, -16, -228, 412, 174, -14, 722, 319, 560, 1295, 1414, 183, 220, 65, -6, 6, 743, 129,
+        144, -193, 454, 742, 17, 108, -231, 1482, 0, 0, 0, 0, 0,
     ],
-);
+};
 
-static O200K: Weights = Weights::new(
-    [
+const O200K: Weights = Weights {
+    features: [
         860, 728, 458, 157, 200, 168, -1, 67, 54, 148, 230, -259, 12, 316, 1047, 1097, 732, 952,
         213, 104, 1718, 928, 281, -39, 10, 632, -352, 136, 81, -1196, 367, 223, 995, 267, 168,
         1172, 199, 306, 216, 201, 280, 424, 295, 1057, 297, 454, 352, 294, 500, 430, 1854, 1543,
         493, 240, 1988, 592, 125, 2013, 8829, 1135, 813, 802, 528, 2437, 1028,
     ],
-    [
-        237, 96, -24, 243, -60, 264, 516, 253, 350, 804, 1159, 304, 263, 33, 5, 147, 1086, 138,
-        149, 39, 227, 563, 217, 236, -28, 1491,
+    letters: [
+        0, 237, 96, -24, 243, -60, 264, 516, 253, 350, 804, 1159, 304, 263, 33, 5, 147, 1086, 138,
+        149, 39, 227, 563, 217, 236, -28, 1491, 0, 0, 0, 0, 0,
     ],
-);
+};

@@ -46,14 +46,12 @@ impl Scan {
     /// Adds a text, UTF-8 if the bounds are to mean anything.
     pub(crate) fn add(&mut self, text: &[u8]) {
         self.bytes += text.len() as u64;
-        let letters = text.iter().map(|byte| self.weights.letter(*byte));
-        self.cost += letters.fold(0, i64::wrapping_add);
         let mut at = 0;
         while let Some(&first) = text.get(at) {
             let before = at.checked_sub(1).map(|i| text[i]);
             let rest = &text[at..];
             at += match first {
-                b'A'..=b'Z' | b'a'..=b'z' => self.words(before, rest),
+                b'A'..=b'Z' | b'a'..=b'z' => self.word(before, rest),
                 b'0'..=b'9' => self.digits(before, rest),
                 b'\n' | b'\r' => self.newlines(before, rest),
                 b' ' | b'\t' | 0x0b | 0x0c => self.spaces(rest),
@@ -67,38 +65,36 @@ impl Scan {
         }
     }
 
-    /// Words with nothing but single spaces between them, which are part of the next one and cost
-    /// nothing.
-    fn words(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
-        let mut length = self.word(rest);
-        match before {
-            Some(0x80..) => self.found(WORD_AFTER_OTHER, 1),
-            Some(b'\'') => {}
-            // A hump of a run of letters.
-            Some(letter) if letter.is_ascii_alphabetic() => {}
-            _ => self.pieces += 1,
-        }
-        while let [b' ', b'A'..=b'Z' | b'a'..=b'z', ..] = rest[length..] {
-            length += 1 + self.word(&rest[length + 1..]);
-            self.pieces += 1;
-        }
-        length
-    }
-
     /// One word: letters up to a capital that follows a small letter.
-    fn word(&mut self, rest: &[u8]) -> usize {
-        let capitals = run(rest, u8::is_ascii_uppercase);
-        let length = capitals + small_letters(&rest[capitals..]);
-        // The first may be one because a sentence begins.
-        if capitals > 1 {
-            self.found(CAPITALS, capitals - 1);
+    fn word(&mut self, before: Option<u8>, rest: &[u8]) -> usize {
+        let (mut length, mut capitals, mut letters) = (0, 0, 0);
+        for &letter in rest.iter().take_while(|byte| byte.is_ascii_alphabetic()) {
+            let is_capital = letter.is_ascii_uppercase();
+            if is_capital && length > 0 {
+                if rest[length - 1].is_ascii_lowercase() {
+                    break;
+                }
+                capitals += 1;
+            }
+            // The last five bits are the place in the alphabet.
+            letters += i64::from(self.weights.letters[usize::from(letter & 31)]);
+            length += 1;
         }
+        self.cost += letters;
+        self.found(CAPITALS, capitals);
         match length {
             ..=LONG_WORD => self.found(length - 1, 1),
             _ => {
                 self.found(LONG_WORD, 1);
                 self.found(LONG_WORD_LETTERS, length - LONG_WORD);
             }
+        }
+        match before {
+            Some(0x80..) => self.found(WORD_AFTER_OTHER, 1),
+            Some(b'\'') => {}
+            // A hump of a run of letters.
+            Some(letter) if letter.is_ascii_alphabetic() => {}
+            _ => self.pieces += 1,
         }
         length
     }
@@ -174,27 +170,6 @@ impl Scan {
 
 /// Of both vocabularies, special tokens apart, in bytes.
 pub(crate) const LONGEST_TOKEN: u64 = 128;
-
-/// The length of a run of small letters, most of which are shorter than the eight bytes that are
-/// looked at together.
-fn small_letters(rest: &[u8]) -> usize {
-    let mut length = 0;
-    while let Some(&chunk) = rest.get(length..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(chunk);
-        // In bytes below 128 a sum reaches the high bit and none beyond.
-        let reaches =
-            |least: u8| (word & !HIGH_BITS).wrapping_add(LOW_BITS * u64::from(128 - least));
-        let others = !(reaches(b'a') & !reaches(b'z' + 1) & !word) & HIGH_BITS;
-        if others != 0 {
-            return length + others.trailing_zeros() as usize / 8;
-        }
-        length += 8;
-    }
-    length + run(&rest[length..], u8::is_ascii_lowercase)
-}
-
-const LOW_BITS: u64 = u64::MAX / 255;
-const HIGH_BITS: u64 = LOW_BITS << 7;
 
 fn run(rest: &[u8], of: impl Fn(&u8) -> bool) -> usize {
     rest.iter().position(|b| !of(b)).unwrap_or(rest.len())
