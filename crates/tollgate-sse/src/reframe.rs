@@ -1,5 +1,7 @@
 //! The re-framing rules as a pure state machine: pieces of a stream in, bytes for the caller out.
 
+use std::fmt;
+
 use bytes::Bytes;
 use tollgate_core::{UpstreamFault, Usage};
 
@@ -28,11 +30,20 @@ use crate::{
 /// reframer.finish();
 /// assert_eq!(reframer.take_output(), "data: [DONE]\n\n");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reframer<T = NoTap> {
     parser: Parser,
     rules: Rules,
     outlet: Outlet<T>,
+}
+
+// What it holds of the stream is not for logs.
+impl<T> fmt::Debug for Reframer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reframer")
+            .field("is_over", &self.end().is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a stream ended.

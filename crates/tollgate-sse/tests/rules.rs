@@ -708,3 +708,18 @@ fn what_fills_gaps_is_short() {
         assert!(output.len() < small.len() * 1_000 * 4, "{}", output.len());
     }
 }
+
+#[test]
+fn nothing_of_a_stream_can_be_printed() {
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"canary\"}}]}\n\n";
+    let error = "data: {\"error\":{\"message\":\"canary\"}}\n\n";
+    for rest in ["", &event[..event.len() - 4], error] {
+        let mut reframer = Reframer::new();
+        reframer.push(format!("{event}{event}{rest}"));
+        let printed = format!("{reframer:?}");
+        assert_eq!(
+            printed,
+            format!("Reframer {{ is_over: {}, .. }}", rest == error)
+        );
+    }
+}
