@@ -49,9 +49,7 @@ pub(super) const fn gauge<T>(
     value: fn(&T) -> u64,
 ) -> Metric<T> {
     Metric {
-        name,
         kind: "gauge",
-        help,
-        value,
+        ..counter(name, help, value)
     }
 }
